@@ -1,0 +1,36 @@
+"""Every error that a user can meet. Each message says what, where, and how to mend it.
+
+The exit code of the command line is the class's: a script can tell the kinds apart.
+"""
+
+
+class IadsrError(Exception):
+    """Base of all errors that end a command with one line instead of a traceback."""
+
+    exit_code = 70
+
+
+class UserError(IadsrError):
+    """Something that the caller asked for cannot be: a path, an option, an order of steps."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """The configuration is wrong; the message names the key and where its value came from."""
+
+
+class SourceError(UserError):
+    """A source file cannot be read at all: missing, empty, truncated, without a needed column."""
+
+
+class ContractError(IadsrError):
+    """Data broke a promise of its table: an audit or a gate refused. Nothing was published."""
+
+    exit_code = 3
+
+
+class ConflictError(IadsrError):
+    """Another run committed the same partition first. Nothing of this run was published."""
+
+    exit_code = 4

@@ -1,0 +1,31 @@
+"""Stable hashes of columns: the same on every machine and in every version. Not for security.
+
+`interaction_id` and the shard of a user rest on xxHash64 (polars-hash), never on
+`polars.Expr.hash`, whose values change between polars versions.
+"""
+
+import polars as pl
+import polars_hash  # noqa: F401  (registers the `nchash` namespace)
+
+# The unit separator: "a" + "bc" and "ab" + "c" must not meet.
+SEPARATOR = "\x1f"
+
+
+def stable_hash(*columns: pl.Expr) -> pl.Expr:
+    """xxHash64 of the columns' text, joined by the unit separator, as Int64.
+
+    A null counts as the empty string. Two different rows share a value with
+    probability 2**-64.
+    """
+    texts = [column.cast(pl.String).fill_null("") for column in columns]
+    return _xxhash64(pl.concat_str(texts, separator=SEPARATOR)).reinterpret(signed=True)
+
+
+def shard_of(user_id: pl.Expr, shards: int) -> pl.Expr:
+    """Shard of each user, UInt64 in [0, shards): a partition of the users that never moves."""
+    return _xxhash64(user_id) % shards
+
+
+def _xxhash64(text: pl.Expr) -> pl.Expr:
+    hashed: pl.Expr = text.nchash.xxhash64()  # type: ignore[attr-defined]
+    return hashed

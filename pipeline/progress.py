@@ -1,0 +1,51 @@
+"""Progress and messages of long steps: a bar on a terminal, plain log lines otherwise."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from tqdm import tqdm
+
+LOG_EVERY_S = 10.0
+
+logger = logging.getLogger("iadsr")
+
+
+class Progress(Protocol):
+    """Something that is told how much more is done."""
+
+    def update(self, n: int) -> object:
+        """`n` more units are done."""
+        ...
+
+
+class _LogLines:
+    """Says how far the step is, at most once in `LOG_EVERY_S` seconds."""
+
+    def __init__(self, total: int | None, label: str, unit: str) -> None:
+        self.total, self.label, self.unit = total, label, unit
+        self.done = 0
+        self.started = self.last = time.monotonic()
+
+    def update(self, n: int) -> None:
+        """Count `n` more units and say so when it is time."""
+        self.done += n
+        now = time.monotonic()
+        if now - self.last >= LOG_EVERY_S:
+            self.last = now
+            of = f" of {self.total:,} ({self.done / self.total:.0%})" if self.total else ""
+            rate = self.done / (now - self.started)
+            logger.info("%s: %s%s %s, %.0f/s", self.label, f"{self.done:,}", of, self.unit, rate)
+
+
+@contextmanager
+def progress(total: int | None, label: str, unit: str) -> Iterator[Progress]:
+    """Context of one long loop: `with progress(n, "embed", "texts") as bar: bar.update(k)`."""
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=label, unit=f" {unit}", leave=False) as bar:
+            yield bar
+    else:
+        yield _LogLines(total, label, unit)

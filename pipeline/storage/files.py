@@ -1,0 +1,84 @@
+"""Plain files of the lake (models, staging, catalogue), on a local folder or S3 alike.
+
+A write is atomic: a reader sees the old bytes or the new ones. Tables are `lake.py`'s.
+"""
+
+import os
+import uuid
+from pathlib import Path
+
+from pyarrow import fs
+
+
+def is_remote(root: str) -> bool:
+    """True where `root` is a URI of an object store rather than a local path."""
+    return "://" in root
+
+
+def join(root: str, *parts: str) -> str:
+    """The path of `parts` below `root`, with forward slashes."""
+    return "/".join([root.rstrip("/"), *parts])
+
+
+def filesystem(path: str) -> tuple[fs.FileSystem, str]:
+    """Pyarrow's filesystem for `path` and the path within it. S3 credentials: environment only."""
+    if not is_remote(path):
+        return fs.LocalFileSystem(), str(Path(path).absolute())
+    if not path.startswith("s3://"):
+        return fs.FileSystem.from_uri(path)  # type: ignore[no-any-return]
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    scheme, _, host = endpoint.rpartition("://")
+    store = fs.S3FileSystem(
+        endpoint_override=host or None,
+        scheme=scheme or "https",
+        region=os.environ.get("AWS_REGION", os.environ.get("AWS_DEFAULT_REGION", "us-east-1")),
+    )
+    return store, path.removeprefix("s3://")
+
+
+def exists(path: str) -> bool:
+    """True if a file or folder is there."""
+    store, inner = filesystem(path)
+    return bool(store.get_file_info(inner).type != fs.FileType.NotFound)
+
+
+def read_bytes(path: str) -> bytes:
+    """The file's content. Raises FileNotFoundError."""
+    store, inner = filesystem(path)
+    with store.open_input_stream(inner) as stream:
+        return bytes(stream.read())
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Put `content` at `path` in one step (local: temporary file, fsync, rename; S3: one put)."""
+    store, inner = filesystem(path)
+    if is_remote(path):
+        with store.open_output_stream(inner) as stream:
+            stream.write(content)
+        return
+    target = Path(inner)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def list_files(folder: str) -> list[str]:
+    """Full paths of the files directly in `folder`, sorted; empty if there is no such folder."""
+    store, inner = filesystem(folder)
+    found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+    names = sorted(f.base_name for f in found if f.type == fs.FileType.File)
+    return [join(folder, name) for name in names]
+
+
+def delete_folder(folder: str) -> None:
+    """Remove a folder and all below it, if it is there."""
+    if exists(folder):
+        store, inner = filesystem(folder)
+        store.delete_dir(inner)

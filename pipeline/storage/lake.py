@@ -1,0 +1,174 @@
+"""The lake's Delta tables: create, read at a version, append once, replace one date atomically.
+
+A write carries a *marker* (Delta's `txn` action): key -> 60-bit number, committed in the same
+atomic step as the data. Markers make ingest exactly-once (key: the file) and tell which run last
+published a date (key: the date), also where the date has no rows.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from pipeline import columns as col
+from pipeline.errors import ConflictError
+from pipeline.schemas import Table
+from pipeline.storage import files
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Tables and files below one root: a local folder or `s3://bucket/prefix`."""
+
+    root: str
+
+    def path(self, *parts: str) -> str:
+        """Path or URI below the root."""
+        return files.join(self.root, *parts)
+
+    def open(self, table: Table, version: int | None = None) -> DeltaTable:
+        """The Delta table, created empty if it is not there yet."""
+        uri, options = self.path(table.name), _storage_options(self.root)
+        try:
+            return DeltaTable(uri, version=version, storage_options=options)
+        except TableNotFoundError:
+            DeltaTable.create(
+                uri,
+                schema=table.schema,
+                partition_by=[table.partition_by] if table.partition_by else None,
+                mode="ignore",
+                storage_options=options,
+            )
+            return DeltaTable(uri, storage_options=options)
+
+    def version(self, table: Table) -> int:
+        """Number of the table's newest snapshot."""
+        return self.open(table).version()
+
+    def scan(self, table: Table, version: int | None = None) -> pl.LazyFrame:
+        """Lazy frame over one snapshot (default: the newest)."""
+        return pl.scan_delta(self.open(table, version))
+
+    def partition_rows(self, table: Table, version: int | None = None) -> dict[Any, int]:
+        """Partition value -> number of rows, from the snapshot's metadata alone."""
+        actions = _add_actions(self.open(table, version))
+        key = f"partition.{table.partition_by}"
+        if actions.is_empty():
+            return {}
+        counted = actions.group_by(key).agg(pl.col("num_records").sum()).sort(key)
+        return dict(counted.iter_rows())
+
+    def partition_files(self, table: Table, version: int | None = None) -> dict[Any, list[str]]:
+        """Partition value (None: no partitions) -> sorted full paths of its data files."""
+        snapshot = self.open(table, version)
+        actions = _add_actions(snapshot)
+        found: dict[Any, list[str]] = {}
+        for row in actions.iter_rows(named=True):
+            value = row[f"partition.{table.partition_by}"] if table.partition_by else None
+            found.setdefault(value, []).append(self.path(table.name, row["path"]))
+        return {value: sorted(paths) for value, paths in found.items()}
+
+    def marker(self, table: Table, key: str, version: int | None = None) -> int | None:
+        """The number last committed under `key`, or None."""
+        return self.open(table, version).transaction_version(key)
+
+    def append(
+        self,
+        table: Table,
+        data: pl.DataFrame | pa.Table | pa.RecordBatchReader,
+        marker: tuple[str, int] | None = None,
+        *,
+        merge_schema: bool = False,
+    ) -> None:
+        """Add rows in one commit.
+
+        Raises
+        ------
+        ConflictError
+            Another process committed the same marker at the same time.
+        """
+        self._write(table, data, marker, mode="append", merge_schema=merge_schema)
+
+    def replace_date(
+        self, table: Table, day: date, frame: pl.DataFrame, marker: tuple[str, int]
+    ) -> None:
+        """Put `frame` in place of all rows of one `event_date`, in one commit.
+
+        Raises
+        ------
+        ConflictError
+            Another process changed the same date at the same time.
+        """
+        predicate = f"{col.EVENT_DATE} = '{day.isoformat()}'"
+        self._write(table, frame, marker, mode="overwrite", predicate=predicate, merge_schema=True)
+
+    def replace_all(
+        self, table: Table, frame: pl.DataFrame, marker: tuple[str, int] | None = None
+    ) -> None:
+        """Put `frame` in place of the whole table, in one commit. Raises ConflictError."""
+        self._write(table, frame, marker, mode="overwrite")
+
+    def _write(
+        self,
+        table: Table,
+        data: Any,
+        marker: tuple[str, int] | None,
+        *,
+        mode: Any,
+        predicate: str | None = None,
+        merge_schema: bool = False,
+    ) -> None:
+        transactions = [Transaction(*marker)] if marker else None
+        try:
+            write_deltalake(
+                self.open(table),
+                data,
+                mode=mode,
+                predicate=predicate,
+                schema_mode="merge" if merge_schema else None,
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+        except CommitFailedError as error:
+            reason = str(error).splitlines()[0]
+            subject = f"{table.name} ({marker[0]})" if marker else table.name
+            raise ConflictError(
+                f"{subject}: another run committed first ({reason}). "
+                "Nothing of this run was published; run it again."
+            ) from None
+
+
+def marker_number(run_id: str) -> int:
+    """Number that stands for a run in a marker: 60 bits of the digest that ends its name."""
+    return int(run_id.rsplit("-", 1)[-1][:15], 16)
+
+
+def conform(frame: pl.DataFrame, table: Table, extra: Iterable[str] = ()) -> pl.DataFrame:
+    """The table's columns in order and type, absent ones null, then `extra` as they are."""
+    empty = pl.from_arrow(table.schema.empty_table())
+    assert isinstance(empty, pl.DataFrame)
+    columns = [
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in empty.schema.items()
+    ]
+    return frame.select(*columns, *extra)
+
+
+def _add_actions(snapshot: DeltaTable) -> pl.DataFrame:
+    frame = pl.DataFrame(snapshot.get_add_actions(flatten=True))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _storage_options(root: str) -> dict[str, str] | None:
+    if not root.startswith("s3://"):
+        return None
+    options = {"aws_conditional_put": "etag"}
+    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["aws_allow_http"] = "true"
+    return options

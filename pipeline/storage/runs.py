@@ -1,0 +1,95 @@
+"""The `runs` table: one row per execution of a step, written when it ends, however it ends."""
+
+import json
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from importlib import metadata
+from typing import Any
+
+import polars as pl
+
+from pipeline import __version__
+from pipeline import columns as col
+from pipeline.config import Config
+from pipeline.digests import digest
+from pipeline.progress import logger
+from pipeline.schemas import RUNS
+from pipeline.storage.lake import Lake, conform
+
+SUCCEEDED, UNCHANGED, FAILED = "succeeded", "unchanged", "failed"
+
+_ENGINES = ("polars", "deltalake", "duckdb", "torch", "transformers")
+
+
+@dataclass
+class Run:
+    """What a step tells about itself while it works."""
+
+    run_id: str
+    step: str
+    event_date: date | None = None
+    status: str = SUCCEEDED
+    counts: dict[str, int] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    model_version: str | None = None
+    encoder_id: str | None = None
+
+
+def run_id(step: str, inputs: Any, day: date | None = None) -> str:
+    """Name of a piece of work: `step[-YYYY-MM-DD]-<16 hex>`, a function of its inputs alone.
+
+    Equal inputs (and code version) give an equal name, so a re-run writes equal rows.
+    """
+    name = digest({"step": step, "inputs": inputs, "code": __version__}, 16)
+    return "-".join(part for part in (step, day.isoformat() if day else "", name) if part)
+
+
+@contextmanager
+def record(lake: Lake, config: Config, run: Run) -> Iterator[Run]:
+    """Run a step's body and append its row to `runs`; an error is recorded and raised again."""
+    started, clock = datetime.now(UTC), time.monotonic()
+    error: str | None = None
+    try:
+        yield run
+    except BaseException as caught:
+        run.status, error = FAILED, f"{type(caught).__name__}: {caught}".splitlines()[0][:2000]
+        raise
+    finally:
+        row = {
+            col.RUN_ID: run.run_id,
+            col.STEP: run.step,
+            col.EVENT_DATE: run.event_date,
+            col.STATUS: run.status,
+            col.STARTED_AT: started,
+            col.ENDED_AT: datetime.now(UTC),
+            col.DURATION_S: time.monotonic() - clock,
+            col.COUNTS: json.dumps(run.counts),
+            col.INPUTS: json.dumps(run.inputs),
+            col.OUTPUTS: json.dumps(run.outputs),
+            col.MODEL_VERSION: run.model_version,
+            col.ENCODER_ID: run.encoder_id,
+            col.CONFIG_DIGEST: config.digest(),
+            col.CODE_VERSION: __version__,
+            col.ENGINES: json.dumps({name: metadata.version(name) for name in _ENGINES}),
+            col.PEAK_MEMORY_BYTES: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            col.ERROR: error,
+        }
+        _append(lake, row, failed=error is not None)
+    if run.status != FAILED:
+        counts = ", ".join(f"{name} {count:,}" for name, count in run.counts.items())
+        logger.info("%s %s: %s", run.run_id, run.status, counts or "nothing to count")
+
+
+def _append(lake: Lake, row: dict[str, Any], *, failed: bool) -> None:
+    try:
+        lake.append(RUNS, conform(pl.DataFrame([row]), RUNS))
+    except Exception as error:
+        if not failed:
+            raise
+        # The step's own error is the one that the user needs to see.
+        logger.error("the failed run could not be recorded in `runs`: %s", error)
