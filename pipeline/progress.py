@@ -43,7 +43,7 @@ class _LogLines:
 
 @contextmanager
 def progress(total: int | None, label: str, unit: str) -> Iterator[Progress]:
-    """Context of one long loop: `with progress(n, "embed", "texts") as bar: bar.update(k)`."""
+    """Open the progress of one long loop; its body tells `update` how much more is done."""
     if sys.stderr.isatty():
         with tqdm(total=total, desc=label, unit=f" {unit}", leave=False) as bar:
             yield bar

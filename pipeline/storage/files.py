@@ -64,7 +64,7 @@ def write_bytes(path: str, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,6 +75,13 @@ def list_files(folder: str) -> list[str]:
     found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True))
     names = sorted(f.base_name for f in found if f.type == fs.FileType.File)
     return [join(folder, name) for name in names]
+
+
+def list_folders(folder: str) -> list[str]:
+    """Names of the folders directly in `folder`, sorted; empty if there is no such folder."""
+    store, inner = filesystem(folder)
+    found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+    return sorted(f.base_name for f in found if f.type == fs.FileType.Directory)
 
 
 def delete_folder(folder: str) -> None:

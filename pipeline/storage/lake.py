@@ -74,6 +74,13 @@ class Lake:
             found.setdefault(value, []).append(self.path(table.name, row["path"]))
         return {value: sorted(paths) for value, paths in found.items()}
 
+    def size(self, table: Table) -> tuple[int, int]:
+        """Rows and bytes of the newest snapshot, from its metadata alone."""
+        actions = _add_actions(self.open(table))
+        if actions.is_empty():
+            return 0, 0
+        return int(actions["num_records"].sum()), int(actions["size_bytes"].sum())
+
     def marker(self, table: Table, key: str, version: int | None = None) -> int | None:
         """The number last committed under `key`, or None."""
         return self.open(table, version).transaction_version(key)
@@ -84,6 +91,7 @@ class Lake:
         data: pl.DataFrame | pa.Table | pa.RecordBatchReader,
         marker: tuple[str, int] | None = None,
         *,
+        since: int | None = None,
         merge_schema: bool = False,
     ) -> None:
         """Add rows in one commit.
@@ -91,9 +99,10 @@ class Lake:
         Raises
         ------
         ConflictError
-            Another process committed the same marker at the same time.
+            Another process committed the same marker at the same time, or after version `since`
+            where that is given (what the caller knows of the table).
         """
-        self._write(table, data, marker, mode="append", merge_schema=merge_schema)
+        self._write(table, data, marker, mode="append", since=since, merge_schema=merge_schema)
 
     def replace_date(
         self, table: Table, day: date, frame: pl.DataFrame, marker: tuple[str, int]
@@ -109,10 +118,22 @@ class Lake:
         self._write(table, frame, marker, mode="overwrite", predicate=predicate, merge_schema=True)
 
     def replace_all(
-        self, table: Table, frame: pl.DataFrame, marker: tuple[str, int] | None = None
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        marker: tuple[str, int] | None = None,
+        *,
+        since: int | None = None,
     ) -> None:
-        """Put `frame` in place of the whole table, in one commit. Raises ConflictError."""
-        self._write(table, frame, marker, mode="overwrite")
+        """Put `frame` in place of the whole table, in one commit.
+
+        Raises
+        ------
+        ConflictError
+            Another process replaced the table at the same time, or after version `since`
+            where that is given (what the caller knows of the table).
+        """
+        self._write(table, frame, marker, mode="overwrite", since=since, alone=True)
 
     def _write(
         self,
@@ -122,12 +143,16 @@ class Lake:
         *,
         mode: Any,
         predicate: str | None = None,
+        since: int | None = None,
         merge_schema: bool = False,
+        alone: bool = False,
     ) -> None:
-        transactions = [Transaction(*marker)] if marker else None
+        transactions = [Transaction(*marker)] if marker else []
+        if alone:  # all such writes share a key, so that two at once conflict, even on no rows
+            transactions.append(Transaction("replace_all", 1))
         try:
             write_deltalake(
-                self.open(table),
+                self.open(table, since),
                 data,
                 mode=mode,
                 predicate=predicate,

@@ -1,0 +1,123 @@
+"""Which files a configured path means: a file, a glob, a folder, or a path with `{date}`."""
+
+import difflib
+import glob
+import re
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+from pyarrow import fs
+
+from pipeline.errors import SourceError
+from pipeline.storage import files
+
+_DATE = re.compile(r"\{date(?::([^{}]*))?\}")
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def find_files(
+    path: str, day: date | None = None, suffixes: tuple[str, ...] | None = None
+) -> list[str]:
+    """The files of a source, sorted.
+
+    Parameters
+    ----------
+    path
+        A file, a glob, a folder (all files below it that are not hidden), local or `s3://`.
+        `{date}` stands for the ISO date, `{date:%Y/%m/%d}` for any other spelling.
+    day
+        Put in place of `{date}`; without it any date matches.
+    suffixes
+        Of the files that count in a folder; None takes all.
+
+    Returns
+    -------
+    list of str
+        Empty only if `path` has `{date}`, `day` is given and that date has no file.
+
+    Raises
+    ------
+    SourceError
+        Nothing is there, or a folder holds no readable file.
+    """
+    dated = _DATE.search(path) is not None
+    pattern = _DATE.sub(lambda match: _spell(match.group(1), day), path)
+    found = _expand(pattern, suffixes)
+    if found is None and dated and day is not None:
+        return []
+    if found is None:
+        raise SourceError(_nothing_at(pattern))
+    if not found and not (dated and day is not None):
+        raise SourceError(f"{pattern}: no readable files in this folder")
+    return sorted(found)
+
+
+def _spell(form: str | None, day: date | None) -> str:
+    if day is not None:
+        return day.strftime(form or "%Y-%m-%d")
+    return re.sub(r"%[a-zA-Z]", "*", form) if form else "*"
+
+
+def _expand(pattern: str, suffixes: tuple[str, ...] | None) -> list[str] | None:
+    """Files that the pattern means; None if nothing is there at all."""
+    if files.is_remote(pattern):
+        return _expand_remote(pattern, suffixes)
+    exact = Path(pattern)
+    matches = [exact] if exact.exists() else [Path(m) for m in glob.glob(pattern, recursive=True)]  # noqa: PTH207
+    if not matches:
+        return None
+    found: list[str] = []
+    for match in matches:
+        if match.is_dir():
+            inside = (p.relative_to(match).as_posix() for p in match.rglob("*") if p.is_file())
+            found += [str(match / name) for name in _readable(inside, suffixes)]
+        else:
+            found.append(str(match))
+    return found
+
+
+def _expand_remote(pattern: str, suffixes: tuple[str, ...] | None) -> list[str] | None:
+    store, inner = files.filesystem(pattern)
+    scheme = pattern.partition("://")[0]
+    magic = _MAGIC.search(inner)
+    if magic is None and store.get_file_info(inner).type == fs.FileType.File:
+        return [pattern]
+    folder = inner[: magic.start()].rpartition("/")[0] if magic else inner.rstrip("/")
+    listed = store.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    names = [f.path.removeprefix(folder + "/") for f in listed if f.type == fs.FileType.File]
+    if magic:
+        matcher = re.compile(_glob_regex(inner.removeprefix(folder + "/").rstrip("/")))
+        names = [name for name in names if matcher.fullmatch(name)]
+    found = [f"{scheme}://{folder}/{name}" for name in _readable(names, suffixes)]
+    return found if listed and (found or not magic) else None
+
+
+def _glob_regex(pattern: str) -> str:
+    """Regex of a glob: `*` stays within a folder; a match may be a folder of files."""
+    parts = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.findall(r"\*\*/|\*|\?|\[[^\]]*\]|.", pattern)
+    return (
+        "".join(parts.get(t, t if t.startswith("[") else re.escape(t)) for t in tokens) + "(/.*)?"
+    )
+
+
+def _readable(names: Iterable[str], suffixes: tuple[str, ...] | None) -> list[str]:
+    """Names without hidden parts (`.part`, `_SUCCESS`, `_delta_log/`) and with a wanted suffix."""
+    return [
+        name
+        for name in names
+        if not any(part.startswith((".", "_")) for part in name.split("/"))
+        and (suffixes is None or name.endswith(suffixes))
+    ]
+
+
+def _nothing_at(pattern: str) -> str:
+    if _MAGIC.search(pattern):
+        return f"{pattern}: this pattern matches no file; check the path in the configuration"
+    near: list[str] = []
+    if not files.is_remote(pattern) and Path(pattern).parent.is_dir():
+        siblings = [p.name for p in Path(pattern).parent.iterdir()]
+        near = difflib.get_close_matches(Path(pattern).name, siblings, n=1)
+    meant = f' (did you mean "{near[0]}"?)' if near else "; check the path in the configuration"
+    return f"{pattern}: no such file or folder{meant}"

@@ -1,0 +1,294 @@
+"""Ingest: logs into `interactions`, catalogues into `items`, rejected rows into `quarantine`.
+
+A file is known by the digest of its bytes and of the settings that read it; it enters once.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from pipeline import columns as col
+from pipeline.config import CatalogueConfig, Config, SourceConfig
+from pipeline.digests import digest
+from pipeline.errors import ConflictError, ContractError, SourceError
+from pipeline.progress import logger, progress
+from pipeline.schemas import INTERACTIONS, ITEMS, Table
+from pipeline.sources import FORMATS, SUFFIXES
+from pipeline.sources.catalogue import ITEM_SCHEMA, check_template, read_catalogue
+from pipeline.sources.layout import Spec, check_spec
+from pipeline.sources.paths import find_files
+from pipeline.sources.quarantine import Quarantine
+from pipeline.sources.reader import Reading, open_log
+from pipeline.sources.seen import KnownIds
+from pipeline.sources.text import open_bytes
+from pipeline.storage import runs
+from pipeline.storage.appender import PartitionedAppend
+from pipeline.storage.lake import Lake, conform, marker_number
+
+ATTEMPTS = 4
+
+_HASH_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What became of one file. Counts are of rows, 0 where the file was known already."""
+
+    source: str
+    file: str
+    run_id: str
+    status: str
+    rows_read: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+
+
+@dataclass
+class _Job:
+    """One file of one source, and what is counted while it is read."""
+
+    lake: Lake
+    config: Config
+    name: str
+    spec: Spec
+    file: str
+    sha256: str
+    now: datetime
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def marker(self) -> str:
+        """The file's key among a table's markers."""
+        return "file:" + digest({"sha256": self.sha256, "spec": _spec_digest(self.spec)}, 32)
+
+    @property
+    def run_id(self) -> str:
+        """Name of this piece of work."""
+        return runs.run_id("ingest", {"file": self.sha256, "spec": _spec_digest(self.spec)})
+
+    @property
+    def table(self) -> Table:
+        """The table that the file's rows land in."""
+        return INTERACTIONS if isinstance(self.spec, SourceConfig) else ITEMS
+
+    @property
+    def label(self) -> str:
+        """The file's name in messages."""
+        return PurePosixPath(self.file).name
+
+
+def ingest(
+    config: Config,
+    lake: Lake,
+    *,
+    day: date | None = None,
+    names: Sequence[str] = (),
+    now: datetime | None = None,
+) -> list[IngestResult]:
+    """Bring the files of the configured sources and catalogues into the lake, each exactly once.
+
+    Parameters
+    ----------
+    config
+        `sources`, `catalogues` and the bounds in `ingest`.
+    lake
+        Where the tables lie.
+    day
+        Put in place of `{date}` in paths; without it, every date that has a file.
+    names
+        Sources and catalogues to take; none: all.
+    now
+        The clock by which times are implausible (default: the system's).
+
+    Returns
+    -------
+    list of IngestResult
+        One per file, in the order of the configuration.
+
+    Raises
+    ------
+    ConfigError
+        The settings of a source contradict each other.
+    SourceError
+        A file cannot be read, or a name is not configured. Earlier files stay ingested.
+    ContractError
+        Counts do not reconcile; the file is not ingested.
+    ConflictError
+        Other runs kept committing the same dates first.
+    """
+    now = now or datetime.now(UTC)
+    results = []
+    for name, spec in _chosen(config, names):
+        files = find_files(spec.path, day, SUFFIXES[spec.format])
+        if not files:
+            logger.info("%s: no file for %s", name, day)
+        for file in files:
+            job = _Job(lake, config, name, spec, file, _sha256(file), now)
+            results.append(_ingest_file(job))
+    return results
+
+
+def _chosen(config: Config, names: Sequence[str]) -> list[tuple[str, Spec]]:
+    """Sources, then catalogues, whose settings are in order. Checked before anything is read."""
+    known: list[tuple[str, Spec]] = [*config.sources.items(), *config.catalogues.items()]
+    for name in names:
+        if name not in dict(known):
+            listed = ", ".join(name for name, _ in known) or "none"
+            raise SourceError(f'no source or catalogue "{name}" is configured (known: {listed})')
+    chosen = [(name, spec) for name, spec in known if not names or name in names]
+    for name, spec in chosen:
+        check_spec(name, spec)
+        if isinstance(spec, CatalogueConfig):
+            check_template(name, spec)
+    return chosen
+
+
+def _ingest_file(job: _Job) -> IngestResult:
+    run = runs.Run(
+        job.run_id, "ingest", inputs={"source": job.name, "file": job.file, "sha256": job.sha256}
+    )
+    with runs.record(job.lake, job.config, run):
+        _until_committed(job, run)
+    return IngestResult(job.name, job.file, run.run_id, run.status, **run.counts)
+
+
+def _until_committed(job: _Job, run: runs.Run) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        job.counts.clear()
+        if job.lake.marker(job.table, job.marker) is not None:
+            run.status = runs.UNCHANGED
+            logger.info("%s: already ingested", job.label)
+            return
+        try:
+            _ingest_log(job, run) if job.table is INTERACTIONS else _ingest_items(job, run)
+        except ConflictError as conflict:
+            if attempt == ATTEMPTS:
+                raise
+            logger.info("%s: %s Trying again (%d).", job.label, conflict, attempt)
+        else:
+            return
+
+
+def _ingest_log(job: _Job, run: runs.Run) -> None:
+    assert isinstance(job.spec, SourceConfig)
+    append = PartitionedAppend(job.lake, INTERACTIONS, job.lake.open(INTERACTIONS))
+    quarantine = Quarantine(job.lake, job.marker, job.file, job.run_id, job.now)
+    layout_of = FORMATS[job.spec.format]
+    try:
+        with (
+            closing(quarantine),
+            open_log(
+                job.file, job.spec, layout_of, job.config.ingest, now=quarantine.judged_at
+            ) as reading,
+        ):
+            run.inputs["time"] = reading.time + (" (detected)" if reading.detected else "")
+            if reading.detected:
+                logger.info("%s: times look like %s", job.label, reading.time)
+            _take_in(job, reading, append, quarantine)
+            append.finish()
+            _reconcile(job, run, quarantine.reasons)
+            run.outputs |= quarantine.commit()
+            extra = job.spec.extra_columns
+            version = append.commit((job.marker, marker_number(run.run_id)), extra)
+            run.outputs[INTERACTIONS.name] = version
+    except BaseException:
+        append.discard()
+        raise
+
+
+def _take_in(
+    job: _Job, reading: Reading, append: PartitionedAppend, quarantine: Quarantine
+) -> None:
+    """Read the whole log: new rows to the append, rejected ones to quarantine."""
+    dates = job.lake.partition_rows(INTERACTIONS, append.snapshot.version())
+    known = KnownIds(append.snapshot, dates)
+    # One value in every row: an Enum costs a byte a row, and is written as plain text.
+    stamps = [
+        pl.lit(value, dtype=pl.Enum([value])).alias(name)
+        for name, value in ((col.SOURCE_FILE, job.file), (col.RUN_ID, job.run_id))
+    ]
+    order = [*INTERACTIONS.columns, *reading.extra]
+    line = reading.header_lines
+    with progress(None, f"ingest {job.label}", "rows") as bar:
+        for batch in reading.batches:
+            quarantine.add(batch.rejected, line)
+            fresh = known.fresh(batch.accepted)
+            append.add(fresh.with_columns(stamps).select(order))
+            line += batch.rows
+            job.counts["rows_read"] += batch.rows
+            job.counts["accepted"] += len(fresh)
+            job.counts["duplicates"] += len(batch.accepted) - len(fresh)
+            bar.update(batch.rows)
+
+
+def _ingest_items(job: _Job, run: runs.Run) -> None:
+    assert isinstance(job.spec, CatalogueConfig)
+    version = job.lake.version(ITEMS)
+    quarantine = Quarantine(job.lake, job.marker, job.file, job.run_id, job.now)
+    batches, limit = [pl.DataFrame(schema=ITEM_SCHEMA)], job.config.ingest.max_id_length
+    with closing(quarantine), progress(None, f"ingest {job.label}", "items") as bar:
+        for batch in read_catalogue(job.file, job.spec, FORMATS[job.spec.format], limit):
+            quarantine.add(batch.rejected, 0)
+            batches.append(batch.items)
+            job.counts["rows_read"] += batch.rows
+            bar.update(batch.rows)
+        read = pl.concat(batches)
+        latest = read.unique(col.ITEM_ID, keep="last", maintain_order=True)
+        job.counts["accepted"] = len(latest)
+        job.counts["duplicates"] = len(read) - len(latest)
+        _reconcile(job, run, quarantine.reasons)
+        run.outputs |= quarantine.commit()
+        _replace_items(job, latest, version)
+    run.outputs[ITEMS.name] = job.lake.version(ITEMS)
+
+
+def _replace_items(job: _Job, latest: pl.DataFrame, version: int) -> None:
+    """Put changed and new items in place; the marker alone, where every item stands already."""
+    marker = (job.marker, marker_number(job.run_id))
+    stood = job.lake.scan(ITEMS, version).collect()
+    changed = latest.join(stood, on=list(ITEM_SCHEMA), how="anti", nulls_equal=True)
+    stamped = changed.with_columns(
+        pl.lit(job.file).alias(col.SOURCE_FILE), pl.lit(job.run_id).alias(col.RUN_ID)
+    )
+    if changed.is_empty():
+        job.lake.append(ITEMS, conform(stamped, ITEMS), marker, since=version)
+        return
+    kept = conform(stood.join(changed, on=col.ITEM_ID, how="anti"), ITEMS)
+    items = pl.concat([kept, conform(stamped, ITEMS)]).sort(col.ITEM_ID)
+    job.lake.replace_all(ITEMS, items, marker, since=version)
+
+
+def _reconcile(job: _Job, run: runs.Run, reasons: Counter[str]) -> None:
+    """Every row read must have ended in one place. Raises ContractError."""
+    counts = job.counts
+    counts["quarantined"] = reasons.total()
+    names = ("rows_read", "accepted", "duplicates", "quarantined")
+    run.counts = {name: counts[name] for name in names}
+    why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
+    line = (
+        f"{job.label}: read {counts['rows_read']:,} = accepted {counts['accepted']:,} "
+        f"+ duplicates {counts['duplicates']:,} + quarantined {counts['quarantined']:,}"
+        + (f" ({why})" if why else "")
+    )
+    if counts["rows_read"] != sum(counts[name] for name in names[1:]):
+        raise ContractError(f"{line}: these do not add up. Nothing of this file was ingested.")
+    logger.info("%s", line)
+
+
+def _spec_digest(spec: Spec) -> str:
+    return digest(spec.model_dump(mode="json", exclude={"path"}), 32)
+
+
+def _sha256(file: str) -> str:
+    hasher = hashlib.sha256()
+    with open_bytes(file) as stream:
+        while chunk := stream.read(_HASH_BYTES):
+            hasher.update(chunk)
+    return hasher.hexdigest()

@@ -1,0 +1,272 @@
+"""Each format, by a file small enough to check by eye."""
+
+import gzip
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline import columns as col
+from pipeline.config import CatalogueConfig, Config, SourceConfig
+from pipeline.errors import ConfigError, SourceError
+from pipeline.schemas import INTERACTIONS, ITEMS
+from pipeline.sources.catalogue import plain, render, text_hash
+from pipeline.sources.paths import find_files
+from pipeline.steps.ingest import ingest
+from pipeline.storage.lake import Lake
+
+NOON = datetime(2024, 1, 3, 12, tzinfo=UTC)
+S = int(NOON.timestamp())
+
+
+def log(tmp_path: Path, name: str, content: str | bytes, **source: object) -> pl.DataFrame:
+    path = tmp_path / name
+    content = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    config = Config(sources={"log": SourceConfig(path=str(path), **source)})
+    lake = Lake(str(tmp_path / "lake"))
+    ingest(config, lake, now=NOON)
+    return lake.scan(INTERACTIONS).collect().sort(col.USER_ID, col.ITEM_ID)
+
+
+def events(frame: pl.DataFrame) -> list[tuple[object, ...]]:
+    return frame.select(col.USER_ID, col.ITEM_ID, col.EVENT_TIME, col.VALUE).rows()
+
+
+def items(tmp_path: Path, name: str, content: str | bytes, **catalogue: object) -> dict[str, dict]:
+    path = tmp_path / name
+    content = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    config = Config(catalogues={"items": CatalogueConfig(path=str(path), **catalogue)})
+    lake = Lake(str(tmp_path / "lake"))
+    ingest(config, lake, now=NOON)
+    return {row[col.ITEM_ID]: row for row in lake.scan(ITEMS).collect().iter_rows(named=True)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "source"),
+    [
+        ("a.csv", f"user_id,item_id,timestamp,rating\nu,i,{S},4\n", {"format": "csv"}),
+        ("a.csv.gz", f"user_id,item_id,timestamp,rating\nu,i,{S},4\n", {"format": "csv"}),
+        ("crlf.csv", f"user_id,item_id,timestamp,rating\r\nu,i,{S},4\r\n", {"format": "csv"}),
+        ("no-end.csv", f"user_id,item_id,timestamp,rating\nu,i,{S},4", {"format": "csv"}),
+        (
+            "quoted.csv",
+            f'"user_id","item_id",timestamp,rating\n"u","i",{S},"4"\n',
+            {"format": "csv"},
+        ),
+        ("bom.csv", f"\ufeffuser_id,item_id,timestamp,rating\nu,i,{S},4\n", {"format": "csv"}),
+        (
+            "a.tsv",
+            f"who\twhat\twhen\tstars\nu\ti\t{S}\t4\n",
+            {
+                "format": "csv",
+                "separator": "\t",
+                "columns": {
+                    "user_id": "who",
+                    "item_id": "what",
+                    "event_time": "when",
+                    "value": "stars",
+                },
+            },
+        ),
+        (
+            "bare.csv",
+            f"u,i,{S},4\n",
+            {"format": "csv", "header": False, "columns": {"value": "4"}},
+        ),
+        ("u.data", f"u\ti\t4\t{S}\n", {"format": "movielens"}),
+        ("ratings.dat", f"u::i::4::{S}\n", {"format": "movielens"}),
+        (
+            "ml.inter",
+            f"user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ti\t4\t{S}.0\n",
+            {"format": "recbole"},
+        ),
+        (
+            "2014.json.gz",
+            json.dumps({"reviewerID": "u", "asin": "i", "overall": 4.0, "unixReviewTime": S}),
+            {"format": "amazon"},
+        ),
+        (
+            "2018.json",
+            json.dumps(
+                {
+                    "overall": 4,
+                    "verified": True,
+                    "reviewerID": "u",
+                    "asin": "i",
+                    "unixReviewTime": S,
+                }
+            ),
+            {"format": "amazon"},
+        ),
+        (
+            "2023.jsonl",
+            json.dumps(
+                {
+                    "rating": 4.0,
+                    "asin": "x",
+                    "parent_asin": "i",
+                    "user_id": "u",
+                    "timestamp": S * 1000,
+                }
+            ),
+            {"format": "amazon"},
+        ),
+        (
+            "2023-no-parent.jsonl",
+            json.dumps({"rating": 4.0, "asin": "i", "user_id": "u", "timestamp": S * 1000}),
+            {"format": "amazon"},
+        ),
+    ],
+)
+def test_a_log_of_every_format_gives_the_same_event(
+    tmp_path: Path, name: str, content: str, source: dict[str, object]
+) -> None:
+    assert events(log(tmp_path, name, content, **source)) == [("u", "i", NOON, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        ("s", f"{S}"),
+        ("s", f"{S}.0"),
+        ("ms", f"{S}000"),
+        ("us", f"{S}000000"),
+        ("iso", "2024-01-03T12:00:00Z"),
+        ("iso", "2024-01-03 12:00:00"),
+        ("iso", "2024-01-03T13:00:00+01:00"),
+        ("auto", f"{S}"),
+        ("auto", f"{S}000"),
+        ("auto", f"{S}000000"),
+        ("auto", "2024-01-03T12:00:00"),
+    ],
+)
+def test_times_of_every_unit(tmp_path: Path, unit: str, text: str) -> None:
+    content = f"user_id,item_id,timestamp\nu,i,{text}\n"
+    found = log(tmp_path, "a.csv", content, format="csv", time=unit)
+    assert found[col.EVENT_TIME].to_list() == [NOON]
+    assert found[col.EVENT_DATE].to_list() == [NOON.date()]
+
+
+def test_a_fraction_of_a_second_is_kept_to_the_microsecond(tmp_path: Path) -> None:
+    content = f"user_id,item_id,timestamp\nu,i,{S}.123456\n"
+    found = log(tmp_path, "a.csv", content, format="csv")
+    assert found[col.EVENT_TIME].to_list() == [NOON.replace(microsecond=123456)]
+
+
+def test_two_spellings_of_one_event_are_one_event(tmp_path: Path) -> None:
+    content = f'user_id,item_id,timestamp\nu,i,{S}\n"u",i,{S}.0\nu,i, {S}\n'
+    assert len(log(tmp_path, "a.csv", content, format="csv")) == 1
+
+
+def test_extra_columns_are_kept_as_text(tmp_path: Path) -> None:
+    content = f"user_id,item_id,timestamp,shop,rating\nu,i,{S},007,4\n"
+    found = log(tmp_path, "a.csv", content, format="csv", extra_columns=("shop", "rating"))
+    assert found.select("shop", "rating", col.VALUE).rows() == [("007", "4", 4.0)]
+
+
+def test_an_extra_column_with_one_of_our_names_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='"run_id" is a column of `interactions` already'):
+        log(tmp_path, "a.csv", "user_id\n", format="csv", extra_columns=("run_id",))
+
+
+def test_a_missing_column_is_named_with_what_was_found(tmp_path: Path) -> None:
+    with pytest.raises(
+        SourceError,
+        match=r"no column \"item_id\".*found: 'user_id', 'itemid'.*did you mean \"itemid\"",
+    ):
+        log(tmp_path, "a.csv", "user_id,itemid,timestamp\n", format="csv")
+
+
+@pytest.mark.parametrize("hive", [False, True])
+def test_a_parquet_log_with_typed_columns(tmp_path: Path, hive: bool) -> None:
+    folder = tmp_path / "log" / ("shop=berlin" if hive else ".")
+    folder.mkdir(parents=True)
+    pl.DataFrame(
+        {"user_id": [7], "item_id": ["i"], "event_time": [NOON], "rating": [4]}
+    ).write_parquet(folder / "part-0.parquet")
+    extra = ("shop",) if hive else ()
+    source = SourceConfig(format="parquet", path=str(tmp_path / "log"), extra_columns=extra)
+    lake = Lake(str(tmp_path / "lake"))
+    ingest(Config(sources={"log": source}), lake, now=NOON)
+    found = lake.scan(INTERACTIONS).collect()
+    assert events(found) == [("7", "i", NOON, 4.0)]
+    assert not hive or found["shop"].to_list() == ["berlin"]
+
+
+def test_titles_of_movielens_are_latin_1(tmp_path: Path) -> None:
+    found = items(
+        tmp_path, "movies.dat", "1::Café (1990)::Drama\n".encode("latin-1"), format="movielens"
+    )
+    assert found["1"][col.TEXT] == "Café (1990)"
+    found = items(
+        tmp_path, "u.item", "2|Été|01-Jan-1995||x\n".encode("latin-1"), format="movielens"
+    )
+    assert found["2"][col.TEXT] == "Été"
+
+
+def test_amazon_metadata_of_2014_are_python_literals(tmp_path: Path) -> None:
+    content = (
+        "{'asin': 'B1', 'title': 'Bob\\'s &amp; Ann\\'s  soap', 'brand': 'X'}\n{'asin': 'B2'}\n"
+    )
+    found = items(
+        tmp_path,
+        "meta.json.gz",
+        content,
+        format="amazon",
+        columns={"brand": "brand"},
+        template="{title} by {brand}",
+    )
+    assert found["B1"][col.TEXT] == "Bob's & Ann's soap by X"
+    assert found["B1"][col.FIELDS] == '{"brand": "X"}'
+    assert found["B1"][col.TEXT_HASH] == text_hash("Bob's & Ann's soap by X")
+    assert (found["B2"][col.TEXT], found["B2"][col.TEXT_HASH]) == (None, None)
+
+
+def test_a_literal_is_never_run(tmp_path: Path) -> None:
+    trap = tmp_path / "ran"
+    content = "{'asin': 'B1', 'title': 'x'}\n{'asin': __import__('pathlib').Path('%s').touch()}\n"
+    found = items(tmp_path, "meta.json", content % trap, format="amazon")
+    assert list(found) == ["B1"]
+    assert not trap.exists()
+
+
+def test_amazon_metadata_of_2023_and_recbole_items(tmp_path: Path) -> None:
+    found = items(tmp_path, "m.jsonl", '{"parent_asin": "B1", "title": "soap"}', format="amazon")
+    assert found["B1"][col.TEXT] == "soap"
+    content = "item_id:token\tmovie_title:token_seq\n5\tToy Story\n"
+    assert items(tmp_path, "a.item", content, format="recbole")["5"][col.TITLE] == "Toy Story"
+
+
+def test_a_template_with_an_unmapped_field_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"catalogues.items.template: no field \{brand\}"):
+        items(tmp_path, "m.csv", "item_id,title\n", format="csv", template="{title} by {brand}")
+
+
+def test_text_is_unescaped_and_collapsed() -> None:
+    assert plain(" Salt &amp;\t Pepper\n") == "Salt & Pepper"
+    assert render("{title} by {brand}", {"title": "Soap", "brand": "X"}) == "Soap by X"
+
+
+def test_dates_in_paths(tmp_path: Path) -> None:
+    (tmp_path / "2024/01").mkdir(parents=True)
+    for name in ("log-2024-01-03.csv", "log-2024-01-04.csv", "2024/01/03.csv"):
+        (tmp_path / name).touch()
+
+    def found(path: str, day: date | None = None) -> list[str]:
+        return [str(Path(f).relative_to(tmp_path)) for f in find_files(f"{tmp_path}/{path}", day)]
+
+    third = date(2024, 1, 3)
+    assert found("log-{date}.csv", third) == ["log-2024-01-03.csv"]
+    assert found("log-{date}.csv") == ["log-2024-01-03.csv", "log-2024-01-04.csv"]
+    assert found("{date:%Y/%m/%d}.csv", third) == ["2024/01/03.csv"]
+    assert found("{date:%Y/%m/%d}.csv") == ["2024/01/03.csv"]
+    assert found("log-{date}.csv", date(2030, 1, 1)) == []
+    assert found("log-*.csv") == ["log-2024-01-03.csv", "log-2024-01-04.csv"]
+    with pytest.raises(SourceError, match="did you mean"):
+        found("log-2024-01-05.csv")
+    with pytest.raises(SourceError, match="matches no file"):
+        found("nothing-*.csv")
