@@ -39,6 +39,8 @@ MODEL_VERSION = "model_version"
 
 SIGNAL_SEMANTIC = "signal_semantic"
 SIGNAL_COLLABORATIVE = "signal_collaborative"
+SIGNAL_SEMANTIC_NEAREST = "signal_semantic_nearest"
+SIGNAL_COLLABORATIVE_NEAREST = "signal_collaborative_nearest"
 SIGNAL_SURPRISE = "signal_surprise"
 SIGNAL_ALIGNED_LONG_SHORT = "signal_aligned_long_short"
 SIGNAL_ALIGNED_SHORT_LONG = "signal_aligned_short_long"
@@ -46,6 +48,8 @@ SIGNAL_ALIGNED_SHORT_SHORT = "signal_aligned_short_short"
 SIGNALS = (
     SIGNAL_SEMANTIC,
     SIGNAL_COLLABORATIVE,
+    SIGNAL_SEMANTIC_NEAREST,
+    SIGNAL_COLLABORATIVE_NEAREST,
     SIGNAL_SURPRISE,
     SIGNAL_ALIGNED_LONG_SHORT,
     SIGNAL_ALIGNED_SHORT_LONG,

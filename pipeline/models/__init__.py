@@ -1,0 +1,7 @@
+"""Backbones, the aligner, signals of noise, calibration, checkpoints. Only here torch is used.
+
+Shapes in names (`x_BLD`): B sequences of a batch, L positions, D model dimension, K dimension of
+the encoder's vectors, P of their projection, R rank of the collaborative factors, N interactions
+one after the other, U sequences one after the other, V items of the vocabulary (row 0: unknown),
+T items with text (row 0: none), S signals, W windows.
+"""

@@ -1,0 +1,103 @@
+"""Models in the lake: `models/<version>/` holds weights, vocabulary and card; no pickles.
+
+The card is written last and carries the checksum of the others: without it there is no model.
+"""
+
+import hashlib
+import io
+import json
+from typing import Any
+
+import polars as pl
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+
+from pipeline.config import DecisionConfig, ModelConfig, SequenceConfig
+from pipeline.errors import ContractError, UserError
+from pipeline.models.model import Model, Settings, from_tensors
+from pipeline.storage import files
+from pipeline.storage.lake import Lake
+
+FOLDER = "models"
+CHAMPION = "champion.json"
+CARD = "card.json"
+WEIGHTS = "model.safetensors"
+VOCABULARY = "vocabulary.parquet"
+
+
+def save(lake: Lake, model: Model) -> str:
+    """Write the model under its version, the card last; returns the version."""
+    table = io.BytesIO()
+    model.instruments.vocabulary.write_parquet(table)
+    tensors = {name: x.contiguous() for name, x in model.tensors().items()}
+    contents = {WEIGHTS: tensors_to_bytes(tensors), VOCABULARY: table.getvalue()}
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    for name, content in contents.items():
+        files.write_bytes(lake.path(FOLDER, model.version, name), content)
+    card = json.dumps({**model.card, "files": checksums}, indent=2, sort_keys=True)
+    files.write_bytes(lake.path(FOLDER, model.version, CARD), card.encode())
+    return model.version
+
+
+def exists(lake: Lake, version: str) -> bool:
+    """True if the model is there whole."""
+    return files.exists(lake.path(FOLDER, version, CARD))
+
+
+def load(lake: Lake, version: str) -> Model:
+    """Read a model and check it against its card.
+
+    Raises
+    ------
+    UserError
+        There is no such model.
+    ContractError
+        A file is missing or is not the one that the card describes.
+    """
+    card = read_card(lake, version)
+    contents = {name: _checked(lake, version, name, card) for name in (WEIGHTS, VOCABULARY)}
+    sections = card["config"]
+    settings = Settings(
+        sequence=SequenceConfig.model_validate(sections["sequence"]),
+        model=ModelConfig.model_validate(sections["model"]),
+        decision=DecisionConfig.model_validate(sections["decision"]),
+    )
+    vocabulary = pl.read_parquet(io.BytesIO(contents[VOCABULARY]))
+    return from_tensors(tensors_from_bytes(contents[WEIGHTS]), vocabulary, settings, card)
+
+
+def read_card(lake: Lake, version: str) -> dict[str, Any]:
+    """The card of a model. Raises UserError if there is no such model."""
+    try:
+        content = files.read_bytes(lake.path(FOLDER, version, CARD))
+    except FileNotFoundError:
+        raise UserError(f'no model "{version}" in {lake.root} (run "iadsr train")') from None
+    card: dict[str, Any] = json.loads(content)
+    return card
+
+
+def champion(lake: Lake) -> str | None:
+    """Version of the model in use, if one has been promoted."""
+    try:
+        content = files.read_bytes(lake.path(FOLDER, CHAMPION))
+    except FileNotFoundError:
+        return None
+    return str(json.loads(content)["model_version"])
+
+
+def promote(lake: Lake, version: str) -> None:
+    """Put a whole model in use. Raises UserError if there is no such model."""
+    read_card(lake, version)
+    content = json.dumps({"model_version": version})
+    files.write_bytes(lake.path(FOLDER, CHAMPION), content.encode())
+
+
+def _checked(lake: Lake, version: str, name: str, card: dict[str, Any]) -> bytes:
+    path = lake.path(FOLDER, version, name)
+    try:
+        content = files.read_bytes(path)
+    except FileNotFoundError:
+        raise ContractError(f"{path} is missing: train the model again") from None
+    if hashlib.sha256(content).hexdigest() != card["files"][name]:
+        raise ContractError(f"{path} is not the file that its card describes: train again")
+    return content

@@ -1,0 +1,82 @@
+"""From sequences and text vectors to a model: split, fit, factorise, rehearse, calibrate."""
+
+from typing import Any
+
+import polars as pl
+
+from pipeline import columns as col
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.hashing import shard_of
+from pipeline.models.batches import encode
+from pipeline.models.collaborative import item_factors
+from pipeline.models.fit import Fit, Task, fit_aligner
+from pipeline.models.model import Instruments, Model, Settings, count_items, sample_items
+from pipeline.models.rehearsal import calibrate, rehearse
+from pipeline.models.semantic import fit_space, matrix
+
+# Users are held out by a hash of their name in so many parts: no list needs to be kept.
+PARTS = 10_000
+MIN_USERS = 2
+# The surprise is normalised over at most so many items: a bound of a night's time.
+NORMALISER_ITEMS = 16_384
+
+
+def fit_model(
+    config: Config, sequences: pl.DataFrame, vectors: pl.DataFrame, card: dict[str, Any]
+) -> Model:
+    """Train, calibrate and describe a model.
+
+    Parameters
+    ----------
+    config : Config
+        Its sections sequence, model, train and decision are used.
+    sequences : pl.DataFrame
+        As `read_sequences` gives them.
+    vectors : pl.DataFrame
+        Columns item_id and vector.
+    card : dict
+        What is known of the model's origin; `metrics` and `calibration` are added.
+    """
+    held = held_out(pl.col(col.USER_ID), config.train.validation_share)
+    ours, theirs = sequences.filter(~held), sequences.filter(held)
+    for frame, name in ((ours, "train on"), (theirs, "calibrate on")):
+        if frame[col.USER_ID].n_unique() < MIN_USERS:
+            raise UserError(
+                f"too few users to {name} ({frame[col.USER_ID].n_unique()} of "
+                f"{sequences[col.USER_ID].n_unique()}): ingest more history"
+            )
+    instruments, fit = _instruments(config, ours, theirs, vectors)
+    rows = rehearse(instruments, theirs, vectors, config.train.seed)
+    calibrator, report = calibrate(rows, config.decision, config.train.seed)
+    metrics = {"epochs": fit.epochs, "best_epoch": fit.best_epoch}
+    story = {**card, "metrics": metrics, "calibration": report}
+    return Model(instruments=instruments, calibrator=calibrator, card=story)
+
+
+def held_out(user_id: pl.Expr, share: float) -> pl.Expr:
+    """True for the users that only validate and calibrate: the same in every training."""
+    return shard_of(pl.concat_str(pl.lit("held out "), user_id), PARTS) < round(share * PARTS)
+
+
+def _instruments(
+    config: Config, ours: pl.DataFrame, theirs: pl.DataFrame, vectors: pl.DataFrame
+) -> tuple[Instruments, Fit]:
+    seed = config.train.seed
+    vocabulary = count_items(ours, config.train.min_item_count)
+    known = vectors.join(vocabulary, on=col.ITEM_ID, how="semi")
+    space = fit_space(matrix(known), config.model.semantic_dim)
+    text_TP = space.project(matrix(known)).float()
+    train = encode(ours, col.USER_ID, vocabulary, known[col.ITEM_ID])
+    validate = encode(theirs, col.USER_ID, vocabulary, known[col.ITEM_ID])
+    task = Task(train, text_TP, config.sequence.max_length, config.train)
+    fit = fit_aligner(task, validate, vocabulary.height, config.model)
+    instruments = Instruments(
+        settings=Settings(config.sequence, config.model, config.decision),
+        vocabulary=vocabulary,
+        aligner=fit.aligner,
+        space=space,
+        factor_VR=item_factors(train, vocabulary.height, config.model.dim, seed),
+        sample_M=sample_items(vocabulary.height, NORMALISER_ITEMS, seed),
+    )
+    return instruments, fit

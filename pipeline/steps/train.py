@@ -1,0 +1,109 @@
+"""Train the aligner as of a date, calibrate it, and keep it as a model version of the lake."""
+
+from datetime import UTC, date, datetime, timedelta
+from importlib import metadata
+from typing import Any
+
+import polars as pl
+import torch
+
+from pipeline import __version__
+from pipeline import columns as col
+from pipeline.config import Config
+from pipeline.digests import digest
+from pipeline.encoders import encoder_id as name_encoder
+from pipeline.encoders.cache import read_vectors
+from pipeline.errors import UserError
+from pipeline.models import checkpoint
+from pipeline.models.training import fit_model
+from pipeline.schemas import INTERACTIONS, ITEMS
+from pipeline.sequences import read_sequences
+from pipeline.storage import runs
+from pipeline.storage.lake import Lake
+
+SECTIONS = ("sequence", "model", "train", "decision")
+ENGINES = ("polars", "torch", "safetensors")
+
+
+def train(config: Config, lake: Lake, as_of: date, *, promote: bool = True) -> str:
+    """Fit a model on everything up to the end of `as_of`, unless it is there already.
+
+    Returns
+    -------
+    The model version, `<backbone>-<as_of>-<16 hex>`: a function of data, configuration and code.
+
+    Raises
+    ------
+    UserError
+        No interactions up to that date, no vectors for the encoder, or too few users.
+    """
+    origin = _origin(config, lake, as_of)
+    version = runs.run_id(config.model.backbone, _identity(origin), as_of)
+    run = runs.Run(
+        runs.run_id("train", version, as_of),
+        "train",
+        as_of,
+        model_version=version,
+        encoder_id=origin["encoder_id"],
+    )
+    with runs.record(lake, config, run):
+        run.inputs = {name: origin[name] for name in ("interactions_version", "items_version")}
+        run.outputs = {"model": version}
+        if checkpoint.exists(lake, version):
+            run.status = runs.UNCHANGED
+        else:
+            run.counts = _fit(config, lake, as_of, {"model_version": version, **origin})
+        if promote:
+            checkpoint.promote(lake, version)
+    return version
+
+
+def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
+    """What the model will be made from: the part of its card that is known before training."""
+    interactions = lake.version(INTERACTIONS)
+    earliest = as_of - timedelta(days=config.sequence.history_days)
+    rows = lake.partition_rows(INTERACTIONS, interactions)
+    history = {day.isoformat(): n for day, n in rows.items() if earliest < day <= as_of}
+    return {
+        "as_of": as_of.isoformat(),
+        "interactions_version": interactions,
+        "items_version": lake.version(ITEMS),
+        "interactions": sum(history.values()),
+        "fingerprint": digest(history, 16),
+        "encoder_id": name_encoder(config.encoder),
+        "config_digest": config.digest(*SECTIONS),
+        "config": config.model_dump(mode="json", include=set(SECTIONS)),
+        "code_version": __version__,
+        "seed": config.train.seed,
+    }
+
+
+def _identity(origin: dict[str, Any]) -> dict[str, Any]:
+    """What two models must share to be the same. A later snapshot with the same rows does."""
+    names = ("fingerprint", "items_version", "encoder_id", "config_digest")
+    return {name: origin[name] for name in names}
+
+
+def _fit(config: Config, lake: Lake, as_of: date, card: dict[str, Any]) -> dict[str, int]:
+    if not card["interactions"]:
+        raise UserError(f'no interactions up to {as_of} in {lake.root} (run "iadsr ingest")')
+    sequences = read_sequences(lake, config.sequence, as_of, version=card["interactions_version"])
+    vectors = read_vectors(lake, card["encoder_id"], sequences[col.ITEM_ID].unique())
+    if vectors.is_empty():
+        raise UserError(
+            f'no vectors of the encoder {card["encoder_id"]} in {lake.root} (run "iadsr embed")'
+        )
+    engines = {name: metadata.version(name) for name in ENGINES}
+    card = card | {
+        "engines": engines | {"threads": torch.get_num_threads()},
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    model = fit_model(config, sequences, vectors, card)
+    checkpoint.save(lake, model)
+    users = sequences.select(pl.col(col.USER_ID).n_unique()).item()
+    return {
+        "interactions": sequences.height,
+        "users": users,
+        "items": model.instruments.vocabulary.height,
+        "epochs": len(model.card["metrics"]["epochs"]),
+    }

@@ -1,0 +1,133 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline.config import ModelConfig
+from pipeline.models.aligner import (
+    Aligner,
+    causal_mean,
+    cosines,
+    gumbel_mask,
+    info_nce,
+    masked_mean,
+    next_item_loss,
+)
+from pipeline.models.backbones import build
+from pipeline.models.batches import Sequences, gather, windows
+
+CONFIG = ModelConfig(dim=4, hidden=4, semantic_dim=4, dropout=0.0)
+SEQUENCES = Sequences(
+    item_N=torch.tensor([1, 2, 3, 4, 2]),
+    text_N=torch.tensor([1, 0, 3, 4, 2]),
+    length_U=torch.tensor([3, 2]),
+)
+TEXT = torch.cat([torch.zeros(1, 4), torch.arange(16.0).reshape(4, 4).sin()])
+
+
+@pytest.fixture
+def aligner() -> Aligner:
+    torch.manual_seed(0)
+    return Aligner(build(4, CONFIG), CONFIG)
+
+
+@pytest.fixture
+def batch():
+    return gather(SEQUENCES, windows(SEQUENCES.length_U, 5, 1), torch.tensor([0, 1]))
+
+
+def test_a_prefix_mean_leaves_out_what_is_masked():
+    x = torch.tensor([[[2.0], [0.0], [4.0]]])
+    mask = torch.tensor([[True, False, True]])
+    assert causal_mean(x, mask)[0, :, 0].tolist() == [2.0, 2.0, 3.0]
+
+
+def test_a_prefix_without_any_text_is_zero():
+    assert not causal_mean(torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.bool)).any()
+
+
+def test_views_match_a_loop_over_users_and_positions(aligner, batch):
+    views = aligner.views(batch, TEXT)
+    for row, (first, length) in enumerate([(0, 3), (3, 2)]):
+        items, texts = (x[first : first + length] for x in (SEQUENCES.item_N, SEQUENCES.text_N))
+        states = aligner.backbone.states(items.unsqueeze(0))[0]
+        for t in range(length):
+            seen = [TEXT[k] for k in texts[: t + 1] if k > 0]
+            short = aligner.short(torch.stack(seen).mean(dim=0))
+            torch.testing.assert_close(views.s_BLD[row, t], short)
+            torch.testing.assert_close(views.c_BLD[row, t], states[t])
+        whole = aligner.long(torch.stack([TEXT[k] for k in texts if k > 0]).mean(dim=0))
+        torch.testing.assert_close(views.s_BD[row], whole)
+        torch.testing.assert_close(views.c_BD[row], states.max(dim=0).values)
+
+
+def test_the_noise_logit_is_the_sum_of_three_cosines(aligner, batch):
+    views = aligner.views(batch, TEXT)
+    found = torch.stack(cosines(views)).sum(dim=0)
+    for row, t in torch.nonzero(batch.mask_BL):
+        c_t, s_t, c_L, s_L = (
+            views.c_BLD[row, t],
+            views.s_BLD[row, t],
+            views.c_BD[row],
+            views.s_BD[row],
+        )
+        pairs = [(s_L, c_t), (c_L, s_t), (c_t, s_t)]
+        wanted = sum(F.cosine_similarity(a, b, dim=0) for a, b in pairs)
+        torch.testing.assert_close(found[row, t], wanted)
+
+
+def test_info_nce_matches_a_loop():
+    a, b = torch.randn(3, 4), torch.randn(3, 4)
+    similarity = [[float(F.cosine_similarity(x, y, dim=0)) / 0.1 for y in b] for x in a]
+    wanted = [
+        -math.log(math.exp(row[i]) / sum(math.exp(x) for x in row))
+        for i, row in enumerate(similarity)
+    ]
+    assert float(info_nce(a, b, 0.1)) == pytest.approx(sum(wanted) / 3, rel=1e-4)
+
+
+def test_the_next_item_loss_matches_a_loop_and_skips_accidental_hits(aligner, batch):
+    negatives = torch.tensor([2, 3])
+    found = next_item_loss(
+        aligner.backbone, aligner.backbone.states(batch.item_BL), batch, negatives
+    )
+    place = 0
+    for first, length in [(0, 3), (3, 2)]:
+        items = SEQUENCES.item_N[first : first + length]
+        states = aligner.backbone.states(items.unsqueeze(0))[0]
+        for t in range(length):
+            state = aligner.backbone.empty if t == 0 else states[t - 1]
+            own = torch.dot(state, aligner.backbone.items(items[t]))
+            others = [
+                torch.dot(state, aligner.backbone.items(n)) for n in negatives if n != items[t]
+            ]
+            wanted = torch.logsumexp(torch.stack([own, *others]), dim=0) - own
+            torch.testing.assert_close(found[place], wanted)
+            place += 1
+
+
+def test_the_mask_is_hard_and_its_gradient_reaches_the_noise_logit():
+    logit = torch.zeros(200, requires_grad=True)
+    mask = gumbel_mask(logit, 0.5, torch.Generator().manual_seed(0))
+    assert set(mask.tolist()) == {0.0, 1.0}
+    mask.sum().backward()
+    assert (logit.grad > 0).all()
+
+
+def test_without_evidence_most_interactions_stay():
+    mask = gumbel_mask(torch.zeros(5000), 0.5, torch.Generator().manual_seed(0))
+    assert mask.mean() == pytest.approx(1 / (1 + math.exp(-2)), abs=0.02)
+
+
+def test_a_masked_item_is_no_target_and_dropping_all_gains_nothing():
+    loss = torch.tensor([1.0, 5.0])
+    assert masked_mean(loss, torch.tensor([1.0, 0.0])) == 1.0
+    assert masked_mean(loss, torch.tensor([0.5, 0.5])) == masked_mean(loss, torch.ones(2))
+
+
+def test_the_mask_reaches_the_recommender(aligner, batch):
+    """The semantic maps enter the next-item loss through the mask, and only through it."""
+    negatives, draw = torch.tensor([1, 2, 3, 4]), torch.Generator().manual_seed(0)
+    aligner.losses(batch, TEXT, negatives, 1.0, draw)["next_item"].backward()
+    assert aligner.short.weight.grad.abs().sum() > 0

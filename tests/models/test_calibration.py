@@ -1,0 +1,66 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from pipeline.models import calibration as cal
+
+
+def test_strata_are_named_and_closed_above():
+    frame = pl.DataFrame({"count": [1, 5, 6, 20, 21, 900]})
+    found = frame.select(cal.stratum_of(pl.col("count"), (5, 20))).to_series()
+    assert found.to_list() == ["1-5", "1-5", "6-20", "6-20", "21+", "21+"]
+    assert cal.strata_names(()) == ["1+"]
+
+
+@pytest.mark.parametrize("budget", [0.02, 0.05, 0.2])
+def test_fresh_genuine_rows_are_dropped_within_the_budget(budget):
+    draw = np.random.default_rng(0)
+    shares = []
+    for _ in range(1000):
+        limit = cal.threshold(pl.Series(draw.beta(1, 6, size=200)), budget)
+        shares.append((draw.beta(1, 6, size=500) >= limit).mean())
+    assert np.mean(shares) <= budget * 1.03  # the mean of 1,000 draws has an error
+    assert np.mean(shares) > budget * 0.7
+
+
+def test_too_few_rows_for_a_budget_give_no_threshold():
+    assert cal.threshold(pl.Series([0.1] * 10), 0.05) is None
+    assert cal.threshold(pl.Series([0.1] * 20), 0.05) is not None
+
+
+def test_a_stratum_with_few_rows_is_never_cut():
+    rows = pl.DataFrame(
+        {
+            "stratum": ["1-5"] * 30 + ["6+"] * 130,
+            "noise_probability": [0.1] * 20 + [0.9] * 10 + [0.1] * 100 + [0.9] * 30,
+            "injected": [False] * 20 + [True] * 10 + [False] * 100 + [True] * 30,
+        }
+    )
+    cold, warm = cal.thresholds_table(rows, (5,), 0.05, 50)
+    assert cold["threshold"] is None
+    assert cold["recall"] == 0
+    assert warm["threshold"] == pytest.approx(0.100001)
+    assert (warm["recall"], warm["precision"], warm["false_drop_rate"]) == (1, 1, 0)
+    assert 0 < warm["false_drop_upper"] < 0.05
+
+
+def test_the_calibrator_states_true_shares():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(6000, 3, generator=draw, dtype=torch.float64)
+    chance = torch.sigmoid(2 * x[:, 0] - 1.5)
+    noise = torch.rand(6000, generator=draw, dtype=torch.float64) < chance
+    calibrator = cal.fit_calibrator(x[:3000], noise[:3000], seed=0)
+    stated = cal.probability(calibrator.log_odds(x[3000:]))
+    assert cal.expected_calibration_error(stated, noise[3000:]) < 0.03
+    share = calibrator.contributions(x[3000:], [[0], [1], [2]])
+    assert share.abs().mean(dim=0).argmax() == 0
+
+
+def test_auroc_and_average_precision_of_known_orders():
+    noise = torch.tensor([True, False, True, False])
+    assert cal.auroc(torch.tensor([4.0, 3.0, 2.0, 1.0]), noise) == 0.75
+    assert cal.auroc(torch.zeros(4), noise) == 0.5
+    assert cal.auroc(torch.zeros(4), torch.zeros(4, dtype=torch.bool)) is None
+    found = cal.average_precision(torch.tensor([4.0, 3.0, 2.0, 1.0]), noise)
+    assert found == pytest.approx((1 + 2 / 3) / 2)

@@ -1,0 +1,58 @@
+import polars as pl
+import pytest
+
+from pipeline.models.noise import INJECTORS, inject
+
+VOCABULARY = pl.DataFrame({"item_id": [f"i{n}" for n in range(100)], "count": [1] * 50 + [99] * 50})
+LOG = pl.DataFrame(
+    {
+        "user_id": [f"u{n // 10:03d}" for n in range(3000)],
+        "item_id": [f"own{n}" for n in range(3000)],
+        "event_date": [n % 10 for n in range(3000)],
+    }
+)
+
+
+@pytest.fixture(params=sorted(INJECTORS))
+def noisy(request) -> pl.DataFrame:
+    return inject(LOG, "user_id", VOCABULARY, rate=0.2, seed=3, kinds=(request.param,))
+
+
+def test_genuine_rows_stay_as_they_were(noisy):
+    genuine = noisy.filter(~pl.col("injected")).select(LOG.columns)
+    assert genuine.equals(LOG)
+
+
+def test_the_rate_is_kept_and_each_noise_row_lies_beside_a_row_of_its_date(noisy):
+    assert noisy["injected"].sum() == pytest.approx(600, rel=0.15)
+    beside = pl.any_horizontal(
+        pl.col("event_date") == pl.col("event_date").shift(k).over("user_id") for k in (1, -1)
+    )
+    assert noisy.select(beside.alias("beside"), "injected").filter("injected")["beside"].all()
+
+
+def test_noise_stands_before_and_after_genuine_rows(noisy):
+    first = noisy.group_by("user_id", maintain_order=True).first()["injected"]
+    assert 0.02 < first.mean() < 0.25
+
+
+def test_popular_noise_is_as_popular_as_the_log_and_uniform_noise_is_not():
+    popular = {}
+    for kind in INJECTORS:
+        noisy = inject(LOG, "user_id", VOCABULARY, rate=0.5, seed=3, kinds=(kind,))
+        drawn = noisy.filter("injected").join(VOCABULARY, on="item_id")
+        popular[kind] = (drawn["count"] == 99).mean()
+    assert popular["uniform"] == pytest.approx(0.5, abs=0.05)
+    assert popular["popularity"] == pytest.approx(0.99, abs=0.01)
+
+
+def test_an_item_that_the_user_has_is_no_noise():
+    log = pl.DataFrame({"user_id": ["a"] * 100, "item_id": [f"i{n}" for n in range(100)]})
+    noisy = inject(log, "user_id", VOCABULARY, rate=0.5, seed=0, kinds=("uniform",))
+    assert not noisy["injected"].any()
+
+
+def test_equal_seeds_give_equal_noise():
+    one, two, other = (inject(LOG, "user_id", VOCABULARY, rate=0.2, seed=s) for s in (1, 1, 2))
+    assert one.equals(two)
+    assert not one.equals(other)
