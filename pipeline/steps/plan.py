@@ -1,0 +1,115 @@
+"""What cleaning one date will read: the snapshots, the model, the name of the work."""
+
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.digests import digest
+from pipeline.errors import UserError
+from pipeline.models import checkpoint
+from pipeline.progress import logger
+from pipeline.schemas import (
+    CLEAN_INTERACTIONS,
+    INTERACTIONS,
+    ITEM_EMBEDDINGS,
+    ITEMS,
+    SCORED_INTERACTIONS,
+)
+from pipeline.storage import runs
+from pipeline.storage.catalog import date_marker
+from pipeline.storage.lake import Lake, marker_number
+
+# A model decides with the settings it was trained and calibrated with.
+DECIDING_SECTIONS = ("sequence", "model", "decision")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One date's cleaning, pinned: every shard and the publication work from the same plan."""
+
+    run_id: str
+    day: date
+    shards: int
+    interactions_version: int
+    items_version: int
+    embeddings_version: int
+    model_version: str
+    encoder_id: str
+    config_digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a scheduler to hand from task to task."""
+        return asdict(self) | {"day": self.day.isoformat()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Plan":
+        """Inverse of `to_dict`."""
+        return cls(**(values | {"day": date.fromisoformat(values["day"])}))
+
+
+def plan(
+    config: Config,
+    lake: Lake,
+    day: date,
+    model_version: str | None = None,
+    shards: int | None = None,
+) -> Plan:
+    """Pin what cleaning `day` reads: its users' history up to the end of that day, and no later.
+
+    The run's name is a digest of those inputs, so an unchanged date gets the name it had, in
+    however many `shards` it is scored (default: `night.shards`).
+
+    Raises
+    ------
+    UserError
+        No model was named and none is promoted.
+    """
+    version = model_version or checkpoint.champion(lake)
+    if version is None:
+        raise UserError(
+            f"no model is promoted in {lake.root}: train one with `iadsr train --date DATE`"
+        )
+    card = checkpoint.read_card(lake, version)
+    _warn_of_changes(config, card)
+    encoder_id = str(card["encoder_id"])
+    interactions, items = lake.version(INTERACTIONS), lake.version(ITEMS)
+    embeddings = lake.version(ITEM_EMBEDDINGS)
+    earliest = day - timedelta(days=card["config"]["sequence"]["history_days"])
+    counts = lake.partition_rows(INTERACTIONS, interactions)
+    history = {str(d): n for d, n in counts.items() if earliest < d <= day}
+    inputs = {
+        "history": history,
+        "items": items,
+        "vectors": lake.partition_rows(ITEM_EMBEDDINGS, embeddings).get(encoder_id, 0),
+        "model": version,
+    }
+    return Plan(
+        run_id=runs.run_id("night", inputs, day),
+        day=day,
+        shards=shards or config.night.shards,
+        interactions_version=interactions,
+        items_version=items,
+        embeddings_version=embeddings,
+        model_version=version,
+        encoder_id=encoder_id,
+        config_digest=digest({name: card["config"][name] for name in DECIDING_SECTIONS}),
+    )
+
+
+def _warn_of_changes(config: Config, card: dict[str, Any]) -> None:
+    current = config.model_dump(mode="json")
+    changed = [name for name in DECIDING_SECTIONS if current[name] != card["config"][name]]
+    if changed:
+        logger.warning(
+            "configuration of [%s] differs from what %s was trained with: the model's own is used "
+            "until the next `iadsr train`",
+            "], [".join(changed),
+            card["model_version"],
+        )
+
+
+def is_published(lake: Lake, plan: Plan) -> bool:
+    """True if this very work is what stands published for its date, in both tables."""
+    number, key = marker_number(plan.run_id), date_marker(plan.day)
+    return all(lake.marker(t, key) == number for t in (SCORED_INTERACTIONS, CLEAN_INTERACTIONS))

@@ -1,0 +1,94 @@
+"""Audit the staged decisions of one date and publish them: all of it, or nothing.
+
+Order of commits: `scored_interactions`, `clean_interactions`, the catalogue. The catalogue never
+shows a date that is between the first two (see `storage/catalog.py`); a re-run completes it.
+"""
+
+import polars as pl
+
+from pipeline import columns as col
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.reasons import KEEP
+from pipeline.schemas import CLEAN_INTERACTIONS, INTERACTIONS, SCORED_INTERACTIONS
+from pipeline.steps.audit import audit
+from pipeline.steps.plan import Plan, is_published
+from pipeline.storage import catalog, files, runs, staging
+from pipeline.storage.lake import Lake, conform, marker_number
+
+
+def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
+    """Check the staged shards against `sql/checks/`, then commit them and swap the catalogue.
+
+    Raises
+    ------
+    UserError
+        A shard has not been scored.
+    ContractError
+        A check found rows that violate it. Nothing was published.
+    ConflictError
+        Another run published this date at the same moment.
+    """
+    run = runs.Run(
+        plan.run_id,
+        "publish",
+        plan.day,
+        model_version=plan.model_version,
+        encoder_id=plan.encoder_id,
+    )
+    with runs.record(lake, config, run):
+        run.inputs = {"interactions": plan.interactions_version, "items": plan.items_version}
+        if is_published(lake, plan):
+            run.status = runs.UNCHANGED
+        else:
+            interactions = _interactions(lake, plan)
+            scored = _staged(lake, plan)
+            clean = _kept(interactions, scored)
+            audit(config, lake, plan.day, interactions=interactions, scored=scored, clean=clean)
+            _commit(lake, plan, scored, clean)
+            run.counts = {
+                "interactions": interactions.height,
+                "kept": clean.height,
+                "removed": scored.height - clean.height,
+            }
+        tables = (SCORED_INTERACTIONS, CLEAN_INTERACTIONS)
+        run.outputs = {table.name: lake.version(table) for table in tables}
+    # After the run's own row is written, so that the catalogue shows it.
+    if run.status != runs.UNCHANGED or staging.days(lake):
+        catalog.build(lake, config.lake.catalog)
+        staging.clear(lake, plan.day)
+    return run
+
+
+def _interactions(lake: Lake, plan: Plan) -> pl.DataFrame:
+    snapshot = lake.scan(INTERACTIONS, plan.interactions_version)
+    found = snapshot.filter(pl.col(col.EVENT_DATE) == plan.day).collect()
+    extra = [name for name in found.columns if name not in INTERACTIONS.columns]
+    return conform(found, INTERACTIONS, extra)
+
+
+def _staged(lake: Lake, plan: Plan) -> pl.DataFrame:
+    count = plan.shards
+    paths = [staging.shard_path(lake, plan.run_id, i, count) for i in range(count)]
+    missing = [f"{i}/{count}" for i, path in enumerate(paths) if not files.exists(path)]
+    if missing:
+        raise UserError(
+            f"{plan.day}: shards {', '.join(missing)} of {plan.run_id} are not scored yet: "
+            f"run `iadsr score --date {plan.day} --shard {missing[0]}`"
+        )
+    return pl.concat([staging.read(path) for path in paths]).sort(
+        col.USER_ID, col.EVENT_TIME, col.INTERACTION_ID
+    )
+
+
+def _kept(interactions: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
+    kept = scored.filter(pl.col(col.DECISION) == KEEP).select(col.INTERACTION_ID)
+    clean = kept.join(interactions, on=col.INTERACTION_ID, how="left", maintain_order="left")
+    return clean.select(interactions.columns)
+
+
+def _commit(lake: Lake, plan: Plan, scored: pl.DataFrame, clean: pl.DataFrame) -> None:
+    marker = (catalog.date_marker(plan.day), marker_number(plan.run_id))
+    for table, frame in ((SCORED_INTERACTIONS, scored), (CLEAN_INTERACTIONS, clean)):
+        if lake.marker(table, marker[0]) != marker[1]:
+            lake.replace_date(table, plan.day, frame, marker)

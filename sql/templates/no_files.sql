@@ -1,0 +1,1 @@
+SELECT $columns WHERE false

@@ -1,0 +1,1 @@
+CREATE OR REPLACE VIEW reasons AS SELECT * FROM (VALUES $pairs) AS r (reason, words)
