@@ -1,0 +1,268 @@
+"""The command line: options in, one step called, a few lines out.
+
+Steps are imported inside the commands: `iadsr --help` must not load torch or polars.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import click
+
+from pipeline import __version__
+from pipeline.config import LoadedConfig, effective, load
+from pipeline.errors import IadsrError, UserError
+
+EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
+
+EPILOG = (
+    "Exit codes: 0 done, 2 the request or its files are wrong, 3 data broke a contract "
+    "(nothing published), 4 another run won, 70 internal error."
+)
+
+
+class Day(click.ParamType[date]):
+    """An ISO date."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> date:
+        """Parse, or end with one line."""
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a date (write YYYY-MM-DD)")
+
+
+class Shard(click.ParamType[tuple[int, int]]):
+    """`i/n`, i from 0."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Parse, or end with one line."""
+        if isinstance(value, tuple):
+            return value
+        index, _, count = value.partition("/")
+        if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+            self.fail(f"{value!r} is not a shard (write i/n with 0 <= i < n, for example 0/4)")
+        return int(index), int(count)
+
+
+date_option = click.option("--date", "day", type=Day(), required=True, help="UTC date.")
+model_option = click.option("--model", "model_version", help="Model version [the promoted one].")
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config_path", metavar="FILE", help="Configuration [iadsr.toml].")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="iadsr")
+@click.pass_context
+def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
+    """Clean interaction logs: ingest, embed, train, then score and publish one date at a time.
+
+    \b
+    A first run on your own logs:
+      iadsr ingest                    read every configured source and catalogue
+      iadsr embed                     embed item texts that were never seen before
+      iadsr train --date 2024-01-02   train as of that date and promote the model
+      iadsr run --date 2024-01-03     clean one date and publish it
+      iadsr explain --user U          why was it removed?
+    """
+    context.obj = {"config_path": config_path, "debug": debug}
+
+
+def _loaded() -> LoadedConfig:
+    return load(click.get_current_context().find_root().obj["config_path"])
+
+
+def _session() -> tuple[Any, Any]:
+    """Configuration and lake of this invocation."""
+    from pipeline.storage.lake import Lake
+
+    config = _loaded().config
+    return config, Lake(config.lake.path)
+
+
+def _existing_lake() -> Any:
+    """The lake, for a command that only reads: nothing is created by looking."""
+    from pipeline.storage.files import exists
+
+    lake = _session()[1]
+    if not exists(lake.root):
+        raise UserError(
+            f"no lake at {lake.root}: `iadsr ingest` makes it (or pass --config FILE, or set "
+            "IADSR_LAKE__PATH)"
+        )
+    return lake
+
+
+@cli.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command("show")
+def config_show() -> None:
+    """Print every effective value and where it came from."""
+    loaded = _loaded()
+    for key, value, origin in effective(loaded):
+        click.echo(f"{key} = {value!r}  # {origin}")
+    click.echo(f"# digest {loaded.config.digest()}")
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@click.option("--date", "day", type=Day(), help="Fills {date} in paths [every date].")
+def ingest(names: tuple[str, ...], day: date | None) -> None:
+    """Read sources and catalogues into the lake (default: all, or those NAMED).
+
+    A file is known by its content: reading it again changes nothing.
+    """
+    from pipeline.steps.ingest import ingest as step
+
+    config, lake = _session()
+    step(config, lake, day=day, names=names)
+
+
+@cli.command()
+def embed() -> None:
+    """Embed the item texts that this encoder has never seen."""
+    from pipeline.steps.embed import embed as step
+
+    step(*_session())
+
+
+@cli.command()
+@date_option
+@click.option("--promote/--no-promote", default=True, help="Use it for the nights [yes].")
+def train(day: date, promote: bool) -> None:
+    """Train a model on events up to the end of --date, and promote it."""
+    from pipeline.steps.train import train as step
+
+    config, lake = _session()
+    click.echo(step(config, lake, day, promote=promote))
+
+
+@cli.command()
+@date_option
+@click.option("--shard", type=Shard(), help="Only this shard of the users [each of night.shards].")
+@model_option
+def score(day: date, shard: tuple[int, int] | None, model_version: str | None) -> None:
+    """Decide on one date's interactions and stage the result; publishes nothing."""
+    from pipeline.steps.plan import plan
+    from pipeline.steps.score import score as step
+
+    config, lake = _session()
+    pinned = plan(config, lake, day, model_version, shard[1] if shard else None)
+    for index in [shard[0]] if shard else range(pinned.shards):
+        step(config, lake, pinned, index)
+
+
+@cli.command()
+@date_option
+@click.option("--shards", type=click.IntRange(1, 256), help="How many there are [night.shards].")
+@model_option
+def publish(day: date, shards: int | None, model_version: str | None) -> None:
+    """Audit the staged result of one date and publish it, or nothing."""
+    from pipeline.steps.plan import plan
+    from pipeline.steps.publish import publish as step
+
+    config, lake = _session()
+    step(config, lake, plan(config, lake, day, model_version, shards))
+
+
+@cli.command()
+@date_option
+@model_option
+def run(day: date, model_version: str | None) -> None:
+    """Clean one date: ingest, embed, score every shard, audit, publish."""
+    from pipeline.steps.night import run_night
+
+    config, lake = _session()
+    done = run_night(config, lake, day, model_version)
+    click.echo(f"{done.run_id} {done.status}")
+
+
+@cli.command()
+def catalog() -> None:
+    """Write catalog.duckdb and catalog.sql of the newest published state."""
+    from pipeline.storage.catalog import SQL_FILE, build
+
+    config, lake = _loaded().config, _existing_lake()
+    click.echo(build(lake, config.lake.catalog) or f"{SQL_FILE} (a lake on S3 has no local file)")
+
+
+@cli.command()
+def status() -> None:
+    """Tables, promoted model, cleaned and stale dates, last runs."""
+    from pipeline.report.console import print_status
+    from pipeline.steps.status import status as step
+
+    print_status(step(_existing_lake()))
+
+
+@cli.command()
+@click.option("--user", required=True, help="User id, as in the source.")
+@click.option("--item", help="Only this item.")
+@click.option("--date", "day", type=Day(), help="Only this date.")
+def explain(user: str, item: str | None, day: date | None) -> None:
+    """Say why a user's interactions were kept or removed."""
+    from pipeline.report.console import print_explanations
+    from pipeline.steps.explain import explain as step
+
+    print_explanations(step(_existing_lake(), user, item, day))
+
+
+@cli.command()
+@click.option("--folder", default="demo", show_default=True, help="Where to put everything.")
+def demo(folder: str) -> None:
+    """Clean three nights of MovieLens-100K through Airflow, and show what was removed."""
+    from pipeline.report.console import print_demo
+    from pipeline.steps.demo import demo as step
+
+    print_demo(step(folder))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `iadsr`: exit codes as in EPILOG, one line for each error."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("iadsr").setLevel(logging.INFO)
+    sys.exit(_run(lambda: cli(arguments, prog_name="iadsr", standalone_mode=False), arguments))
+
+
+def _run(command: Callable[[], Any], arguments: list[str]) -> int:
+    try:
+        command()
+    except click.exceptions.Exit as asked:
+        return asked.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USER
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: what was committed stands; run it again to go on", err=True)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _report(error)
+    return 0
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        error = UserError(f"{type(error).__name__}:{where} {error.strerror or error}")
+    if isinstance(error, IadsrError):
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    first = (str(error).splitlines() or [""])[0]
+    click.echo(
+        f"internal error: {type(error).__name__}: {first} (`iadsr --debug ...` shows where)",
+        err=True,
+    )
+    return EXIT_INTERNAL

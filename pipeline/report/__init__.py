@@ -1,0 +1,1 @@
+"""What people read: lines on the console."""

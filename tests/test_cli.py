@@ -1,0 +1,141 @@
+"""The command line: one line for each failure, and an exit code that tells the kinds apart."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline import cli as command_line
+from pipeline.errors import ConflictError, ContractError
+from pipeline.schemas import RUNS, SCORED_INTERACTIONS
+from pipeline.steps.plan import plan
+from pipeline.steps.score import score
+from pipeline.storage import staging
+from tests.conftest import NIGHT, Workspace
+
+
+def run(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it."""
+    command = [sys.executable, "-m", "pipeline", "--config", str(workspace.config_path)]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+def call(capsys, *arguments: str) -> tuple[int, str]:
+    """Exit code and error output of the command, in this process."""
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(list(arguments))
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_a_night_from_the_shell(workspace):
+    done = run(workspace, "run", "--date", str(NIGHT))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"night-{NIGHT}-")
+    assert "audit of 2024-01-17" in done.stderr
+
+    again = run(workspace, "run", "--date", str(NIGHT))
+    assert again.stdout.strip().endswith("unchanged")
+    assert "nothing to do" in again.stderr
+
+    status = run(workspace, "status")
+    assert "cleaned dates:  2024-01-17" in status.stdout
+
+    explained = run(workspace, "explain", "--user", "user1")
+    assert "noise probability" in explained.stdout or "Kept" in explained.stdout
+
+
+def test_steps_by_hand_equal_the_night(workspace, trained, copy_of):
+    run(workspace, "run", "--date", str(NIGHT))
+    other = copy_of(trained, "by-hand")
+    for shard in ("0/2", "1/2"):
+        assert run(other, "score", "--date", str(NIGHT), "--shard", shard).returncode == 0
+    assert run(other, "publish", "--date", str(NIGHT), "--shards", "2").returncode == 0
+    found = other.contents(SCORED_INTERACTIONS)
+    assert found.equals(workspace.contents(SCORED_INTERACTIONS))
+
+
+def test_a_broken_contract_exits_3_and_publishes_nothing(workspace):
+    pinned = plan(workspace.config, workspace.lake, NIGHT)
+    scored = score(workspace.config, workspace.lake, pinned)
+    path = staging.shard_path(workspace.lake, pinned.run_id, 0, 1)
+    staging.write(path, scored.slice(1))
+    done = run(workspace, "publish", "--date", str(NIGHT))
+    assert done.returncode == 3
+    last = done.stderr.strip().splitlines()[-1]
+    assert "check every_interaction_scored_once failed" in last
+    assert "Nothing was published" in last
+    assert workspace.lake.version(SCORED_INTERACTIONS) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--date", "17.1.2024"], "is not a date (write YYYY-MM-DD)"),
+        (["score", "--date", "2024-01-17", "--shard", "4/4"], "is not a shard"),
+        (["explain", "--user", "nobody"], "no cleaned interaction of user 'nobody'"),
+        (["run", "--date", "2024-01-17", "--model", "none-such"], 'no model "none-such"'),
+        (["ingest", "clickz"], "clickz"),
+    ],
+)
+def test_a_wrong_request_exits_2_with_one_line(workspace, capsys, arguments, says):
+    code, said = call(capsys, "--config", str(workspace.config_path), *arguments)
+    assert code == 2
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_looking_at_a_lake_that_is_not_there_creates_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["status"], ["explain", "--user", "u"], ["catalog"]):
+        code, said = call(capsys, *arguments)
+        assert (code, "no lake at" in said) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ContractError("x"), 3),
+        (ConflictError("x"), 4),
+        (OSError(28, "No space left on device", "/lake"), 2),
+        (ZeroDivisionError("x"), 70),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_exit_codes_differ_by_kind(monkeypatch, capsys, error, code):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, "_loaded", fail)
+    ended, said = call(capsys, "config", "show")
+    assert ended == code
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_every_command_has_help():
+    for name in command_line.cli.commands:
+        shown = CliRunner().invoke(command_line.cli, [name, "--help"])
+        assert shown.exit_code == 0
+        assert len(shown.output) > 80
+
+
+def test_config_show_names_the_origin_of_each_value(workspace, capsys, monkeypatch):
+    monkeypatch.setenv("IADSR_DECISION__FALSE_DROP_BUDGET", "0.02")
+    with pytest.raises(SystemExit):
+        command_line.main(["--config", str(workspace.config_path), "config", "show"])
+    shown = capsys.readouterr().out
+    assert "decision.false_drop_budget = 0.02  # env IADSR_DECISION__FALSE_DROP_BUDGET" in shown
+    assert f"sources.clicks.format = 'csv'  # file {workspace.config_path}" in shown
+    assert "night.shards = 1  # default" in shown
+
+
+def test_runs_are_recorded_when_they_fail_too(workspace):
+    done = run(workspace, "train", "--date", "1999-01-01")
+    assert done.returncode == 2
+    runs = workspace.contents(RUNS)
+    failed = runs.filter(runs["status"] == "failed").to_dicts()
+    assert failed[-1]["step"] == "train"
+    assert "no interactions up to 1999-01-01" in failed[-1]["error"]
+    assert json.loads(failed[-1]["engines"])["polars"]
