@@ -104,6 +104,12 @@ def write_clicks(path: Path, rows: list[tuple[str, str, int]]) -> Path:
     return write_csv(path, ["user_id", "item_id", "event_time"], list(rows))
 
 
+def contents(lake: Lake, table: Table) -> pl.DataFrame:
+    """All rows of a table, in an order that does not depend on its files."""
+    frame = lake.scan(table).collect()
+    return frame.sort([name for name in frame.columns if frame[name].dtype != pl.List])
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A folder with a configuration, a lake and the files it reads."""
@@ -125,8 +131,7 @@ class Workspace:
 
     def contents(self, table: Table) -> pl.DataFrame:
         """All rows of a table, in an order that does not depend on its files."""
-        frame = self.lake.scan(table).collect()
-        return frame.sort([c for c in frame.columns if frame[c].dtype != pl.List])
+        return contents(self.lake, table)
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Contents of every table but `runs`, which tells of every attempt."""

@@ -1,5 +1,6 @@
 """Lines for a terminal: status, explanations, the summary of the demo."""
 
+import json
 import sys
 from datetime import date
 
@@ -30,10 +31,12 @@ def print_status(status: Status) -> None:
         click.echo(f"staged, not published: {_dates(status.pending)}")
     click.echo("\nlast runs")
     for row in status.last_runs.iter_rows(named=True):
-        note = row[col.ERROR] or row[col.COUNTS]
+        counts = json.loads(row[col.COUNTS])
+        note = row[col.ERROR] or ", ".join(f"{name} {n:,}" for name, n in counts.items())
         took = f"{row[col.DURATION_S]:>7.1f} s"
         started = f"{row[col.STARTED_AT]:%Y-%m-%d %H:%M:%S}"
-        click.echo(f"{started}  {row[col.STATUS]:<9} {took}  {row[col.RUN_ID]}  {note}")
+        outcome = f"{row[col.STEP]:<7} {row[col.STATUS]:<9}"
+        click.echo(f"{started}  {outcome} {took}  {row[col.RUN_ID]}  {note}")
 
 
 def print_explanations(found: pl.DataFrame) -> None:
@@ -55,9 +58,8 @@ def print_explanations(found: pl.DataFrame) -> None:
 
 def print_demo(result: DemoResult) -> None:
     """Print what the three nights did, and the line that opens the catalogue."""
-    click.echo(
-        f"\nread {result.rows_read:,} interactions, quarantined {result.quarantined:,} rows\n"
-    )
+    accepted, quarantined = f"{result.accepted:,}", f"{result.quarantined:,}"
+    click.echo(f"\ningested {accepted} interactions, quarantined {quarantined} rows\n")
     click.echo("night        interactions     kept  removed")
     for row in result.nights.iter_rows(named=True):
         counts = f"{row['interactions']:>12,} {row['kept']:>8,} {row['removed']:>8,}"

@@ -4,6 +4,7 @@ Airflow is started as a program, `airflow dags test`: one process a DAG run, on 
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from pipeline.storage.sql import statements
 TRAINED_AS_OF = date(1998, 4, 19)
 NIGHTS = (date(1998, 4, 20), date(1998, 4, 21), date(1998, 4, 22))
 SHOWN_REMOVALS = 8
+# A line of Airflow's console log that one of our steps wrote.
+_OUR_LINE = re.compile(r"\S+ \[\w+\s*\] (.*?)\s+\[iadsr\]")
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 CONFIG = """\
@@ -53,7 +56,7 @@ class DemoResult:
     """What the demo made. Rows are from the published catalogue."""
 
     catalogue: Path
-    rows_read: int
+    accepted: int
     quarantined: int
     nights: pl.DataFrame  # event_date, interactions, kept, removed, not_scored
     removals: pl.DataFrame  # the most certain ones, with title and explanation
@@ -99,7 +102,7 @@ def _result(home: Path, lake: Lake, *, changed: bool) -> DemoResult:
         removals = reader.sql(queries["most_certain_removals"], params=certain).pl()
     return DemoResult(
         catalogue=catalogue,
-        rows_read=lake.size(INTERACTIONS)[0],
+        accepted=lake.size(INTERACTIONS)[0],
         quarantined=lake.size(QUARANTINE)[0],
         nights=nights,
         removals=removals,
@@ -119,8 +122,8 @@ def _airflow_environment(home: Path, config_path: Path) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "0",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "iadsr=INFO",
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow=WARNING iadsr=INFO",
+        "PYTHONUNBUFFERED": "1",
         ENV_CONFIG_PATH: str(config_path),
     }
     return {**os.environ, **settings}
@@ -133,7 +136,17 @@ def _run_dag(airflow: Path, environment: Mapping[str, str], dag_id: str, day: da
 
 
 def _airflow(command: list[Path | str], environment: Mapping[str, str], label: str) -> None:
+    """Run Airflow; of its output, show our own steps' lines, and all of it if it fails."""
     logger.info("%s ...", label)
-    done = subprocess.run(command, env=environment, check=False)  # noqa: S603
-    if done.returncode:
-        raise ContractError(f"{label} failed (exit {done.returncode}); its log is above")
+    said = []
+    with subprocess.Popen(  # noqa: S603
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            said.append(line)
+            if ours := _OUR_LINE.match(line):
+                logger.info("  %s", ours.group(1))
+    if running.returncode:
+        logger.error("%s", "".join(said))
+        raise ContractError(f"{label} failed (exit {running.returncode}); its log is above")

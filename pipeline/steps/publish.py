@@ -54,7 +54,7 @@ def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
         tables = (SCORED_INTERACTIONS, CLEAN_INTERACTIONS)
         run.outputs = {table.name: lake.version(table) for table in tables}
     # After the run's own row is written, so that the catalogue shows it.
-    if run.status != runs.UNCHANGED or staging.days(lake):
+    if run.status != runs.UNCHANGED or plan.day in staging.days(lake):
         catalog.build(lake, config.lake.catalog)
         staging.clear(lake, plan.day)
     return run

@@ -11,20 +11,17 @@ from pipeline.models.decision import score_sequences
 from pipeline.reasons import REMOVE
 from pipeline.schemas import INTERACTIONS, SCORED_INTERACTIONS
 from pipeline.sequences import read_sequences
-from pipeline.steps.plan import Plan
+from pipeline.steps.plan import Plan, is_published
 from pipeline.storage import files, runs, staging
 from pipeline.storage.lake import Lake, conform
 
 
-def score(config: Config, lake: Lake, plan: Plan, shard: int = 0) -> pl.DataFrame:
+def score(config: Config, lake: Lake, plan: Plan, shard: int = 0) -> runs.Run:
     """Decide on each interaction of the shard's users on the plan's date, and stage the rows.
 
     `shard` counts from 0 to `plan.shards` - 1. Shards partition the users; their union equals
     the whole.
-
-    Returns
-    -------
-    Rows of `scored_interactions`. A shard that is already staged is read back, not scored again.
+    A shard that is staged already is not scored again, nor is one of a plan that is published.
     """
     path = staging.shard_path(lake, plan.run_id, shard, plan.shards)
     run = runs.Run(
@@ -35,15 +32,14 @@ def score(config: Config, lake: Lake, plan: Plan, shard: int = 0) -> pl.DataFram
             "interactions": plan.interactions_version,
             "shard": f"{shard}/{plan.shards}",
         }
-        if files.exists(path):
+        if files.exists(path) or is_published(lake, plan):
             run.status = runs.UNCHANGED
-            scored = staging.read(path)
         else:
             scored = _score(lake, plan, shard)
             staging.write(path, scored)
-        removed = scored.filter(pl.col(col.DECISION) == REMOVE).height
-        run.counts = {"scored": scored.height, "removed": removed}
-    return scored
+            removed = scored.filter(pl.col(col.DECISION) == REMOVE).height
+            run.counts = {"scored": scored.height, "removed": removed}
+    return run
 
 
 def _score(lake: Lake, plan: Plan, shard: int) -> pl.DataFrame:

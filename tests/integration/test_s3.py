@@ -1,0 +1,58 @@
+"""The same night with its lake on S3 (a real S3 API server on loopback) gives the same tables."""
+
+import boto3
+import duckdb
+import pytest
+from moto.server import ThreadedMotoServer
+
+from pipeline.config import load
+from pipeline.schemas import RUNS, TABLES
+from pipeline.steps.embed import embed
+from pipeline.steps.ingest import ingest
+from pipeline.steps.night import run_night
+from pipeline.steps.status import status
+from pipeline.steps.train import train
+from pipeline.storage import files
+from pipeline.storage.lake import Lake
+from tests.conftest import NIGHT, TRAINED, contents
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """URI of an empty bucket; credentials are in the environment, as in production."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="lake")
+    yield "s3://lake/nightly"
+    server.stop()
+
+
+def test_a_lake_on_s3_holds_what_a_local_one_does(workspace, bucket):
+    environment = {"IADSR_LAKE__PATH": bucket}
+    config = load(workspace.config_path, environment).config
+    lake = Lake(config.lake.path)
+    ingest(config, lake)
+    embed(config, lake)
+    train(config, lake, TRAINED)
+    assert run_night(config, lake, NIGHT).status == "succeeded"
+    assert run_night(config, lake, NIGHT).status == "unchanged"
+    assert status(lake).cleaned == [NIGHT]
+
+    run_night(workspace.config, workspace.lake, NIGHT)
+    for table in TABLES:
+        if table != RUNS:
+            # The copied workspace was ingested from another folder.
+            remote, local = (
+                contents(where, table).drop("source_file", strict=False)
+                for where in (lake, workspace.lake)
+            )
+            assert remote.equals(local), table.name
+
+    script = files.read_bytes(files.join(bucket, "catalog.sql")).decode()
+    assert f"read_parquet(['{bucket}/" in script
+    assert duckdb.extract_statements(script)
