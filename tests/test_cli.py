@@ -77,6 +77,7 @@ def test_a_broken_contract_exits_3_and_publishes_nothing(workspace):
         (["explain", "--user", "nobody"], "no cleaned interaction of user 'nobody'"),
         (["run", "--date", "2024-01-17", "--model", "none-such"], 'no model "none-such"'),
         (["ingest", "clickz"], "clickz"),
+        (["run", "--date", "2999-01-01"], "has not come yet"),
     ],
 )
 def test_a_wrong_request_exits_2_with_one_line(workspace, capsys, arguments, says):
@@ -84,6 +85,15 @@ def test_a_wrong_request_exits_2_with_one_line(workspace, capsys, arguments, say
     assert code == 2
     assert says in said
     assert "Traceback" not in said
+
+
+def test_a_lake_that_cannot_be_written_is_named_in_one_line(workspace, monkeypatch, capsys):
+    monkeypatch.setenv("IADSR_LAKE__PATH", "/proc/nowhere")
+    code, said = call(capsys, "--config", str(workspace.config_path), "ingest")
+    last = said.strip().splitlines()[-1]
+    assert code == 2
+    assert last.startswith("error: /proc/nowhere/")
+    assert "check lake.path" in last
 
 
 def test_looking_at_a_lake_that_is_not_there_creates_nothing(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """The ids of interactions already met: which rows of a batch are repetitions."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -9,31 +9,42 @@ import polars as pl
 from deltalake import DeltaTable
 
 from pipeline import columns as col
+from pipeline.sources.times import to_micros
 
 Ids = npt.NDArray[np.int64]
 
 _SLOT_BITS = 26
 _SIFT_BITS = 18
+_FEW = 16  # one suspect in so many rows is searched for without slots
 _FAN_IN = 16  # sorted runs of about one size that merge into one
 
 
 class SeenIds:
-    """A growing set of ids, in sorted runs: 8 bytes an id (16 while runs merge) and 64 MiB.
+    """A growing set of ids, in sorted runs: 8 bytes an id (16 while runs merge).
 
-    A byte per hash slot tells most new ids at once; only the others are searched for.
+    The id of an event rests on its time: what is later than all before it is new. Where many
+    are not later, 64 MiB with a byte per hash slot tell most new ids at once; only the others
+    are searched for.
     """
 
     def __init__(self) -> None:
         self._runs: list[Ids] = []
-        self._slots = np.zeros(1 << _SLOT_BITS, dtype=np.uint8)
+        self._latest: int | None = None
+        self._slots: npt.NDArray[np.uint8] | None = None
 
-    def add(self, ids: Ids) -> npt.NDArray[np.bool_] | None:
+    def include(self, ids: Ids, latest: int) -> None:
+        """Take in ids of events up to the time `latest`."""
+        self._push(np.sort(ids), latest)
+
+    def add(self, ids: Ids, times: Ids) -> npt.NDArray[np.bool_] | None:
         """Take in a batch.
 
         Parameters
         ----------
         ids
             int64[n], in the order of the rows.
+        times
+            int64[n], of the events; two of one id have one time.
 
         Returns
         -------
@@ -41,15 +52,12 @@ class SeenIds:
             True where the id was met before, in this batch or an earlier one;
             None where nothing was.
         """
+        if not len(ids):
+            return None
+        before = self._met(ids if self._latest is None else ids[times <= self._latest], len(ids))
         ordered = np.sort(ids)
-        slots = ordered.view(np.uint64) >> np.uint64(64 - _SLOT_BITS)
-        slots = slots.view(np.int64)
-        suspects = ordered[self._slots[slots].view(np.bool_)]
-        self._slots[slots] = 1
-        met = [suspects[_member(suspects, run)] for run in self._runs]
         again = ordered[1:][ordered[1:] == ordered[:-1]]
-        self._push(ordered)
-        before = np.unique(np.concatenate([*met, ordered[:0]]))
+        self._push(ordered, int(times.max()))
         if not len(before) and not len(again):
             return None
         repeated = np.zeros(len(ids), dtype=np.bool_)
@@ -59,9 +67,24 @@ class SeenIds:
         repeated[np.setdiff1d(at, first)] = True
         return repeated
 
-    def _push(self, ordered: Ids) -> None:
-        if len(ordered):
-            self._runs.append(ordered)
+    def _met(self, suspects: Ids, of: int) -> Ids:
+        """Which of the suspects, in a batch of so many ids, are in a run; sorted."""
+        if self._runs and _FEW * len(suspects) > of:
+            if self._slots is None:
+                self._slots = np.zeros(1 << _SLOT_BITS, dtype=np.uint8)
+                for run in self._runs:
+                    self._slots[_slots_of(run)] = 1
+            suspects = suspects[self._slots[_slots_of(suspects)].view(np.bool_)]
+        met = [suspects[_member(suspects, run)] for run in self._runs]
+        return np.unique(np.concatenate([*met, suspects[:0]]))
+
+    def _push(self, ordered: Ids, latest: int) -> None:
+        if not len(ordered):
+            return
+        self._latest = latest if self._latest is None else max(latest, self._latest)
+        if self._slots is not None:
+            self._slots[_slots_of(ordered)] = 1
+        self._runs.append(ordered)
         while len(self._runs) >= _FAN_IN and len(self._runs[-_FAN_IN]) <= 2 * len(self._runs[-1]):
             merged = np.sort(np.concatenate(self._runs[-_FAN_IN:]), kind="stable")
             self._runs[-_FAN_IN:] = [merged]
@@ -80,7 +103,8 @@ class KnownIds:
             for day in sorted(touched):
                 self._read(day)
             self._unread -= touched
-        repeated = self._seen.add(rows[col.INTERACTION_ID].to_numpy())
+        times = rows[col.EVENT_TIME].to_physical().to_numpy()
+        repeated = self._seen.add(rows[col.INTERACTION_ID].to_numpy(), times)
         if repeated is not None:
             rows = rows.filter(pl.Series(~repeated))
         if rows[col.EVENT_DATE].is_sorted():
@@ -89,7 +113,13 @@ class KnownIds:
 
     def _read(self, day: date) -> None:
         stood = pl.scan_delta(self._snapshot).filter(pl.col(col.EVENT_DATE) == day)
-        self._seen.add(stood.select(col.INTERACTION_ID).collect().to_series().to_numpy())
+        ids = stood.select(col.INTERACTION_ID).collect().to_series().to_numpy()
+        midnight = datetime.combine(day, time(), tzinfo=UTC) + timedelta(days=1)
+        self._seen.include(ids, to_micros(midnight))
+
+
+def _slots_of(ids: Ids) -> npt.NDArray[np.int64]:
+    return (ids.view(np.uint64) >> np.uint64(64 - _SLOT_BITS)).view(np.int64)
 
 
 def _member(ids: Ids, ordered: Ids) -> npt.NDArray[np.bool_]:

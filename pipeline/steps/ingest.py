@@ -178,7 +178,8 @@ def _until_committed(job: _Job, run: runs.Run) -> None:
 
 def _ingest_log(job: _Job, run: runs.Run) -> None:
     assert isinstance(job.spec, SourceConfig)
-    append = PartitionedAppend(job.lake, INTERACTIONS, job.lake.open(INTERACTIONS))
+    stamps = {col.SOURCE_FILE: job.file, col.RUN_ID: job.run_id}
+    append = PartitionedAppend(job.lake, INTERACTIONS, job.lake.open(INTERACTIONS), stamps)
     quarantine = Quarantine(job.lake, job.marker, job.file, job.run_id, job.now)
     layout_of = FORMATS[job.spec.format]
     try:
@@ -209,18 +210,12 @@ def _take_in(
     """Read the whole log: new rows to the append, rejected ones to quarantine."""
     dates = job.lake.partition_rows(INTERACTIONS, append.snapshot.version())
     known = KnownIds(append.snapshot, dates)
-    # One value in every row: an Enum costs a byte a row, and is written as plain text.
-    stamps = [
-        pl.lit(value, dtype=pl.Enum([value])).alias(name)
-        for name, value in ((col.SOURCE_FILE, job.file), (col.RUN_ID, job.run_id))
-    ]
-    order = [*INTERACTIONS.columns, *reading.extra]
     line = reading.header_lines
     with progress(None, f"ingest {job.label}", "rows") as bar:
         for batch in reading.batches:
             quarantine.add(batch.rejected, line)
             fresh = known.fresh(batch.accepted)
-            append.add(fresh.with_columns(stamps).select(order))
+            append.add(fresh)
             line += batch.rows
             job.counts["rows_read"] += batch.rows
             job.counts["accepted"] += len(fresh)

@@ -1,7 +1,7 @@
 """What cleaning one date will read: the snapshots, the model, the name of the work."""
 
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pipeline.config import Config
@@ -63,8 +63,10 @@ def plan(
     Raises
     ------
     UserError
-        No model was named and none is promoted.
+        The date lies in the future, or no model was named and none is promoted.
     """
+    if day > datetime.now(UTC).date():
+        raise UserError(f"{day} has not come yet (UTC): clean a date when its events are in")
     version = model_version or checkpoint.champion(lake)
     if version is None:
         raise UserError(

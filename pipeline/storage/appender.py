@@ -1,25 +1,29 @@
 """Append a stream of rows to a table partitioned by `event_date`, in one commit at its end.
 
-Rows wait per date until there are enough of them for a file; memory is bounded by
-`BUFFER_ROWS`, however many dates there are. Files of an append that never commits are removed,
-or, after a kill, left to vacuum.
+Rows wait per date until there are enough of them for a file, which threads write while the caller
+reads on; memory is bounded by `BUFFER_ROWS`, however many dates there are. Files of an append
+that never commits are removed, or, after a kill, left to vacuum.
 """
 
-import base64
 import json
 import time
 import uuid
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.schema import Field, PrimitiveType
 from deltalake.transaction import AddAction
+from pyarrow import fs
 
 from pipeline import columns as col
 from pipeline.errors import ConflictError
@@ -29,29 +33,46 @@ from pipeline.storage.lake import Lake
 
 BUFFER_ROWS = 2_000_000
 
+_WRITERS = 2
+# A date that a log in time order has left behind makes a file at once, if it has these rows.
+_PASSED_ROWS = 1 << 13
+# High-entropy columns: a dictionary of them costs more time than it saves bytes.
+_NO_DICTIONARY = (col.INTERACTION_ID, col.USER_ID, col.ITEM_ID, col.EVENT_TIME)
+
 
 @dataclass
 class PartitionedAppend:
-    """One append, from the snapshot on which it rests to its commit."""
+    """One append, from the snapshot on which it rests to its commit.
+
+    `constants` are text columns with one value in every row; frames come without them.
+    """
 
     lake: Lake
     table: Table
     snapshot: DeltaTable
+    constants: Mapping[str, str] = field(default_factory=dict)
     _waiting: dict[date, list[pl.DataFrame]] = field(default_factory=dict)
     _rows: dict[date, int] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_WRITERS))
+    _writing: deque[tuple[int, Future[AddAction]]] = field(default_factory=deque)
     _written: list[AddAction] = field(default_factory=list)
+    _paths: list[str] = field(default_factory=list)
     _dates: set[date] = field(default_factory=set)
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take in rows that are sorted by `event_date`."""
+        if frame.is_empty():
+            return
         days = frame[col.EVENT_DATE].to_physical().to_numpy()
         edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
         rows = frame.drop(col.EVENT_DATE)
         for start, stop in pairwise(edges):
-            if stop > start:
-                day = frame[start, col.EVENT_DATE]
-                self._waiting.setdefault(day, []).append(rows[start:stop])
-                self._rows[day] = self._rows.get(day, 0) + stop - start
+            day = frame[start, col.EVENT_DATE]
+            self._waiting.setdefault(day, []).append(rows[start:stop])
+            self._rows[day] = self._rows.get(day, 0) + stop - start
+        first = frame[0, col.EVENT_DATE]
+        for day in sorted(d for d, n in self._rows.items() if d < first and n >= _PASSED_ROWS):
+            self._write(day)
         if sum(self._rows.values()) > BUFFER_ROWS:
             for day in sorted(self._rows, key=lambda day: -self._rows[day]):
                 self._write(day)
@@ -62,6 +83,8 @@ class PartitionedAppend:
         """Write what still waits. Nothing of it is visible before the commit."""
         for day in sorted(self._rows):
             self._write(day)
+        self._settle(0)
+        self._pool.shutdown()
 
     def commit(self, marker: tuple[str, int], extra: tuple[str, ...] = ()) -> int:
         """Commit all files in one step, adding the `extra` String columns that are new.
@@ -93,10 +116,11 @@ class PartitionedAppend:
 
     def discard(self) -> None:
         """Remove the files written: the append will not be committed."""
-        store, _ = files.filesystem(self.lake.root)
-        for action in self._written:
-            _, inner = files.filesystem(self.lake.path(self.table.name, action.path))
-            store.delete_file(inner)
+        self._pool.shutdown(cancel_futures=True)
+        for path in self._paths:
+            store, inner = files.filesystem(path)
+            if store.get_file_info(inner).type == fs.FileType.File:
+                store.delete_file(inner)
 
     def _evolve(self, extra: tuple[str, ...]) -> None:
         known = {f.name for f in self.snapshot.schema().fields}
@@ -109,41 +133,58 @@ class PartitionedAppend:
                 raise _conflict(self.table, "while a column was added")
 
     def _write(self, day: date) -> None:
-        frame = pl.concat(self._waiting.pop(day))
-        del self._rows[day]
-        folder = f"{col.EVENT_DATE}={day.isoformat()}"
-        path = f"{folder}/{uuid.uuid4().hex}.parquet"
+        """Hand a date's rows to the writers, once they hold few enough others."""
+        frames, rows = self._waiting.pop(day), self._rows.pop(day)
+        self._settle(BUFFER_ROWS // 2)
+        self._dates.add(day)
+        path = f"{col.EVENT_DATE}={day.isoformat()}/{uuid.uuid4().hex}.parquet"
+        self._paths.append(self.lake.path(self.table.name, path))
+        self._writing.append((rows, self._pool.submit(self._write_file, day, path, frames)))
+
+    def _settle(self, rows: int) -> None:
+        """Wait until the writers hold at most `rows`. Raises what they raised."""
+        while self._writing and sum(waiting for waiting, _ in self._writing) > rows:
+            self._written.append(self._writing.popleft()[1].result())
+
+    def _write_file(self, day: date, path: str, frames: list[pl.DataFrame]) -> AddAction:
+        table = _arrow(pl.concat(frames), self.constants)
         store, inner = files.filesystem(self.lake.path(self.table.name, path))
         store.create_dir(inner.rpartition("/")[0], recursive=True)
         # No column statistics: the columns are high-entropy ids, and dates prune by partition.
-        options: dict[str, Any] = {
-            "compression": "lz4",
-            "statistics": False,
-            "metadata": {"ARROW:schema": _plain_schema(frame)},
-        }
-        if not files.is_remote(self.lake.root):
-            frame.write_parquet(inner, **options)
-        else:
-            with store.open_output_stream(inner) as stream:
-                frame.write_parquet(stream, **options)
-        self._dates.add(day)
-        self._written.append(
-            AddAction(
-                path=path,
-                size=store.get_file_info(inner).size,
-                partition_values={col.EVENT_DATE: day.isoformat()},
-                modification_time=time.time_ns() // 1_000_000,
-                data_change=True,
-                stats=json.dumps({"numRecords": len(frame)}),
-            )
+        pq.write_table(
+            table,
+            inner,
+            filesystem=store,
+            compression="lz4",
+            write_statistics=False,
+            store_schema=False,
+            use_dictionary=[name for name in table.column_names if name not in _NO_DICTIONARY],
+            column_encoding={col.EVENT_TIME: "DELTA_BINARY_PACKED"},
+        )
+        return AddAction(
+            path=path,
+            size=store.get_file_info(inner).size,
+            partition_values={col.EVENT_DATE: day.isoformat()},
+            modification_time=time.time_ns() // 1_000_000,
+            data_change=True,
+            stats=json.dumps({"numRecords": len(table)}),
         )
 
 
-def _plain_schema(frame: pl.DataFrame) -> str:
-    """Arrow schema of the file: text, where the frame holds one repeated value as an Enum."""
-    plain = frame.clear().cast({pl.Enum: pl.String, pl.Categorical: pl.String})
-    schema = plain.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+def _arrow(frame: pl.DataFrame, constants: Mapping[str, str]) -> pa.Table:
+    """The frame with its constants; text without a value takes no memory."""
+    empty = [
+        name
+        for name, dtype in frame.schema.items()
+        if dtype == pl.String and frame[name].null_count() == len(frame)
+    ]
+    # Views, as they lie in polars: copying the text into Arrow's older form would cost a pass.
+    table = frame.drop(empty).to_arrow(compat_level=pl.CompatLevel.newest())
+    for name in (*empty, *constants):
+        codes = pa.nulls(len(frame), pa.int8()) if name in empty else np.zeros(len(frame), np.int8)
+        text = pa.array([constants.get(name, "")])
+        table = table.append_column(name, pa.DictionaryArray.from_arrays(codes, text))
+    return table
 
 
 def _conflict(table: Table, reason: str) -> ConflictError:

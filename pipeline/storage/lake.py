@@ -6,7 +6,8 @@ published a date (key: the date), also where the date has no rows.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -14,10 +15,10 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from pipeline import columns as col
-from pipeline.errors import ConflictError
+from pipeline.errors import ConflictError, UserError
 from pipeline.schemas import Table
 from pipeline.storage import files
 
@@ -35,17 +36,18 @@ class Lake:
     def open(self, table: Table, version: int | None = None) -> DeltaTable:
         """The Delta table, created empty if it is not there yet."""
         uri, options = self.path(table.name), _storage_options(self.root)
-        try:
-            return DeltaTable(uri, version=version, storage_options=options)
-        except TableNotFoundError:
-            DeltaTable.create(
-                uri,
-                schema=table.schema,
-                partition_by=[table.partition_by] if table.partition_by else None,
-                mode="ignore",
-                storage_options=options,
-            )
-            return DeltaTable(uri, storage_options=options)
+        with _in_one_line(uri):
+            try:
+                return DeltaTable(uri, version=version, storage_options=options)
+            except TableNotFoundError:
+                DeltaTable.create(
+                    uri,
+                    schema=table.schema,
+                    partition_by=[table.partition_by] if table.partition_by else None,
+                    mode="ignore",
+                    storage_options=options,
+                )
+                return DeltaTable(uri, storage_options=options)
 
     def version(self, table: Table) -> int:
         """Number of the table's newest snapshot."""
@@ -151,14 +153,15 @@ class Lake:
         if alone:  # all such writes share a key, so that two at once conflict, even on no rows
             transactions.append(Transaction("replace_all", 1))
         try:
-            write_deltalake(
-                self.open(table, since),
-                data,
-                mode=mode,
-                predicate=predicate,
-                schema_mode="merge" if merge_schema else None,
-                commit_properties=CommitProperties(app_transactions=transactions),
-            )
+            with _in_one_line(self.path(table.name)):
+                write_deltalake(
+                    self.open(table, since),
+                    data,
+                    mode=mode,
+                    predicate=predicate,
+                    schema_mode="merge" if merge_schema else None,
+                    commit_properties=CommitProperties(app_transactions=transactions),
+                )
         except CommitFailedError as error:
             reason = str(error).splitlines()[0]
             subject = f"{table.name} ({marker[0]})" if marker else table.name
@@ -166,6 +169,20 @@ class Lake:
                 f"{subject}: another run committed first ({reason}). "
                 "Nothing of this run was published; run it again."
             ) from None
+
+
+@contextmanager
+def _in_one_line(uri: str) -> Iterator[None]:
+    """Turn a failure of the store (permissions, disk, network) into one line that names it."""
+    try:
+        yield
+    except CommitFailedError:
+        raise
+    except (DeltaError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{uri}: {reason} (check lake.path, its permissions, free space and credentials)"
+        ) from None
 
 
 def marker_number(run_id: str) -> int:

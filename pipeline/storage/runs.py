@@ -82,7 +82,8 @@ def record(lake: Lake, config: Config, run: Run) -> Iterator[Run]:
         _append(lake, row, failed=error is not None)
     if run.status != FAILED:
         counts = ", ".join(f"{name} {count:,}" for name, count in run.counts.items())
-        logger.info("%s %s: %s", run.run_id, run.status, counts or "nothing to count")
+        outcome = f"{run.status}: {counts}" if counts else run.status
+        logger.info("%s of %s %s", run.step, run.run_id, outcome)
 
 
 def _append(lake: Lake, row: dict[str, Any], *, failed: bool) -> None:
