@@ -4,7 +4,6 @@ c = collaborative (backbone), s = semantic (item text); t = short-term, up to po
 long-term, the whole sequence. All sums run over real positions and items with text only. Padding
 is on the right. What is decided about an interaction stands in `calibration.py`, not here.
 """
-# ruff: noqa: N815  (fields carry their shape)
 
 from dataclasses import dataclass
 
@@ -15,22 +14,26 @@ from torch import Tensor, nn
 from pipeline.config import ModelConfig
 from pipeline.models.backbone import Backbone
 from pipeline.models.batches import Batch
+from pipeline.models.rows import cosine, others_maximum
 
 # Without evidence (l_t = 0) an interaction stays with probability sigmoid(2) = 0.88: doubt keeps.
 KEEP_BIAS = 2.0
-# So many positions of a batch, drawn anew each time, are contrasted (InfoNCE) and rebuilt.
-COMPARED = 512
-EPSILON = 1e-12
+# So many positions of a batch, and users, drawn anew each time, are contrasted (InfoNCE) and
+# rebuilt.
+COMPARED = 256
 
 
 @dataclass(frozen=True)
 class Views:
-    """Both views of a batch, short-term at each position and long-term."""
+    """Both views of a batch, short-term at each position and long-term, and what meets what."""
 
-    c_BLD: Tensor
-    s_BLD: Tensor
+    c_BLD: Tensor  # state with the item at the position
+    before_BLD: Tensor  # state before it
+    s_BLD: Tensor  # the item's text
     c_BD: Tensor
     s_BD: Tensor
+    c_others_BLD: Tensor  # c_L and s_L of the other positions
+    s_others_BLD: Tensor
 
 
 class Aligner(nn.Module):
@@ -47,17 +50,21 @@ class Aligner(nn.Module):
     def views(self, batch: Batch, text_TP: Tensor) -> Views:
         """Collaborative and semantic view, short- and long-term (eq. 1 to 4).
 
-        s_t = W_s mean(z_1..z_t) and s_L = W_L mean(z_1..z_n): the mean and the maps are linear,
-        so that each item's text is projected once, ahead, into `text_TP`.
+        s_t = W_s z_t of the item's own text, s_L = W_L (z_1 + .. + z_n). The paper's code embeds
+        the joined titles 1..t instead: of that the item at t is a small part. No item vouches for
+        itself: what it is judged by is c_L and s_L of the others, and the state before it.
         """
         c_BLD = self.backbone.states(batch.item_BL)
-        prefix_BLP = causal_mean(text_TP[batch.text_BL], batch.text_BL > 0)
-        last_B = batch.mask_BL.sum(dim=1) - 1
+        z_BLP = text_TP[batch.text_BL]
+        total_B1P = z_BLP.sum(dim=1, keepdim=True)  # only its direction is ever used
         return Views(
             c_BLD=c_BLD,
-            s_BLD=self.short(prefix_BLP),
+            before_BLD=self.backbone.before(c_BLD),
+            s_BLD=self.short(z_BLP),
             c_BD=self.backbone.pool(c_BLD, batch.mask_BL),
-            s_BD=self.long(prefix_BLP[torch.arange(len(last_B)), last_B]),
+            s_BD=self.long(total_B1P[:, 0]),
+            c_others_BLD=others_maximum(c_BLD, batch.mask_BL),
+            s_others_BLD=self.long(total_B1P - z_BLP),
         )
 
     def losses(
@@ -65,27 +72,27 @@ class Aligner(nn.Module):
     ) -> dict[str, Tensor]:
         """Stage two: every term of the objective (eq. 5 to 11), unweighted."""
         views, temperature = self.views(batch, text_TP), self.config.temperature
-        logit_N = torch.stack(cosines(views)).sum(dim=0)[batch.mask_BL]
-        mask_N = gumbel_mask(logit_N, tau, draw)
-        item_N = batch.item_BL[batch.mask_BL]
-        entropy_N = next_item_loss(self.backbone, views.c_BLD, batch, negative_M)
-        some_M = torch.randperm(len(item_N), generator=draw)[:COMPARED]
+        mask_N = gumbel_mask(sum_of_cosines(views)[batch.mask_BL], tau, draw)
+        entropy_N = next_item_loss(self.backbone, views.before_BLD, batch, negative_M)
+        some_M = torch.randperm(len(mask_N), generator=draw)[:COMPARED]
+        some_B = torch.randperm(len(views.c_BD), generator=draw)[:COMPARED]
         place_M = torch.nonzero(batch.mask_BL.flatten())[some_M, 0]
-        c_MD = views.c_BLD.flatten(end_dim=1).index_select(0, place_M)
-        s_MD = views.s_BLD.flatten(end_dim=1).index_select(0, place_M)
+        c_MD, s_MD = (
+            x.flatten(end_dim=1).index_select(0, place_M) for x in (views.c_BLD, views.s_BLD)
+        )
         rebuilt_MD = self.decoder(mask_N[some_M].unsqueeze(-1) * c_MD)
+        item_MD = self.backbone.items(batch.item_BL.flatten()[place_M]).detach()
         return {
             "next_item": masked_mean(entropy_N, mask_N * batch.target_BL[batch.mask_BL]),
             "align_short": info_nce(c_MD, s_MD, temperature),
-            "align_long": info_nce(views.c_BD, views.s_BD, temperature),
-            "reconstruction": F.mse_loss(rebuilt_MD, self.backbone.items(item_N[some_M]).detach()),
+            "align_long": info_nce(views.c_BD[some_B], views.s_BD[some_B], temperature),
+            "reconstruction": F.mse_loss(rebuilt_MD, item_MD),
         }
 
     def backbone_loss(self, batch: Batch, negative_M: Tensor) -> Tensor:
         """Stage one: the next-item loss alone."""
-        entropy_N = next_item_loss(
-            self.backbone, self.backbone.states(batch.item_BL), batch, negative_M
-        )
+        before_BLD = self.backbone.before(self.backbone.states(batch.item_BL))
+        entropy_N = next_item_loss(self.backbone, before_BLD, batch, negative_M)
         return masked_mean(entropy_N, batch.target_BL[batch.mask_BL].float())
 
     def objective(self, losses: dict[str, Tensor]) -> Tensor:
@@ -98,33 +105,28 @@ class Aligner(nn.Module):
         )
 
 
-def causal_mean(x_BLP: Tensor, mask_BL: Tensor) -> Tensor:
-    """Mean of the masked-in positions 0..t, zero where there is none; x is zero elsewhere."""
-    count_BL1 = mask_BL.cumsum(dim=1).clamp(min=1).unsqueeze(-1)
-    return x_BLP.cumsum(dim=1) / count_BL1
-
-
 def info_nce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:
     """-log softmax of each a's own b against the others' b, by cosine over the temperature."""
-    similarity_NN = F.normalize(a_ND, dim=-1) @ F.normalize(b_ND, dim=-1).T / temperature
+    similarity_NN = (F.normalize(a_ND, dim=-1) / temperature) @ F.normalize(b_ND, dim=-1).T
     return F.cross_entropy(similarity_NN, torch.arange(len(a_ND), device=a_ND.device))
 
 
 def cosines(views: Views) -> tuple[Tensor, Tensor, Tensor]:
-    """cos(s_L, c_t), cos(c_L, s_t), cos(c_t, s_t), each (B, L): their sum is the noise logit."""
-    c_BD1 = F.normalize(views.c_BD, dim=-1).unsqueeze(-1)
-    s_BD1 = F.normalize(views.s_BD, dim=-1).unsqueeze(-1)
-    c_BL, s_BL = inverse_norm(views.c_BLD), inverse_norm(views.s_BLD)
+    """cos(s_L, c_t), cos(c_L, s_t), cos(c_t, s_t), each (B, L): their sum is the noise logit.
+
+    s_L and c_L are the other positions', and the last c_t is the state before the item.
+    """
     return (
-        (views.c_BLD @ s_BD1)[..., 0] * c_BL,
-        (views.s_BLD @ c_BD1)[..., 0] * s_BL,
-        (views.c_BLD * views.s_BLD).sum(dim=-1) * c_BL * s_BL,
+        cosine(views.s_others_BLD, views.c_BLD),
+        cosine(views.c_others_BLD, views.s_BLD),
+        cosine(views.before_BLD, views.s_BLD),
     )
 
 
-def inverse_norm(x_BLD: Tensor) -> Tensor:
-    """1 / |x| (B, L), finite at zero."""
-    return x_BLD.square().sum(dim=-1).clamp(min=EPSILON).rsqrt()
+def sum_of_cosines(views: Views) -> Tensor:
+    """The noise logit l_t (B, L) of eq. 7: high for what fits."""
+    first_BL, second_BL, third_BL = cosines(views)
+    return first_BL + second_BL + third_BL
 
 
 def gumbel_mask(logit_N: Tensor, tau: float, draw: torch.Generator) -> Tensor:
@@ -135,13 +137,15 @@ def gumbel_mask(logit_N: Tensor, tau: float, draw: torch.Generator) -> Tensor:
     return hard_N + (soft_N - soft_N.detach())
 
 
-def next_item_loss(backbone: Backbone, c_BLD: Tensor, batch: Batch, negative_M: Tensor) -> Tensor:
+def next_item_loss(
+    backbone: Backbone, before_BLD: Tensor, batch: Batch, negative_M: Tensor
+) -> Tensor:
     """Cross-entropy (N,) of the item at each real position, given the state before it.
 
     The softmax runs over the item and the batch's shared uniform negatives: all have the same
     proposal probability, so that no logQ correction is due.
     """
-    before_ND = backbone.before(c_BLD)[batch.mask_BL]
+    before_ND = before_BLD[batch.mask_BL]
     item_N = batch.item_BL[batch.mask_BL]
     positive_N1 = (before_ND * backbone.items(item_N)).sum(dim=-1, keepdim=True)
     negative_NM = backbone.scores(before_ND, negative_M)

@@ -169,7 +169,7 @@ def _window_signals(
     aligner, mask_BL = instruments.aligner, batch.mask_BL
     views = aligner.views(batch, text_TP)
     agree_B = F.cosine_similarity(views.c_BD, views.s_BD, dim=-1)
-    before_ND = aligner.backbone.before(views.c_BLD)[mask_BL][ours_N]
+    before_ND = views.before_BLD[mask_BL][ours_N]
     factor_BLR = instruments.factor_VR[batch.item_BL]
     columns = (
         *(cosine_BL[mask_BL][ours_N] for cosine_BL in cosines(views)),

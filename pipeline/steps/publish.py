@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.errors import UserError
+from pipeline.errors import ConflictError, UserError
 from pipeline.reasons import KEEP
 from pipeline.schemas import CLEAN_INTERACTIONS, INTERACTIONS, SCORED_INTERACTIONS
 from pipeline.steps.audit import audit
@@ -56,7 +56,7 @@ def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
     # After the run's own row is written, so that the catalogue shows it.
     if run.status != runs.UNCHANGED or plan.day in staging.days(lake):
         catalog.build(lake, config.lake.catalog)
-        staging.clear(lake, plan.day)
+        staging.clear(lake, plan.run_id)
     return run
 
 
@@ -88,7 +88,17 @@ def _kept(interactions: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
 
 
 def _commit(lake: Lake, plan: Plan, scored: pl.DataFrame, clean: pl.DataFrame) -> None:
-    marker = (catalog.date_marker(plan.day), marker_number(plan.run_id))
-    for table, frame in ((SCORED_INTERACTIONS, scored), (CLEAN_INTERACTIONS, clean)):
-        if lake.marker(table, marker[0]) != marker[1]:
-            lake.replace_date(table, plan.day, frame, marker)
+    """Both tables, or a ConflictError if another run publishes the same date meanwhile.
+
+    Both versions are pinned before the first commit: whoever commits in between is noticed.
+    """
+    key, number = catalog.date_marker(plan.day), marker_number(plan.run_id)
+    frames = {SCORED_INTERACTIONS: scored, CLEAN_INTERACTIONS: clean}
+    since = {table: lake.version(table) for table in frames}
+    for table, frame in frames.items():
+        if lake.marker(table, key, since[table]) != number:
+            lake.replace_date(table, plan.day, frame, (key, number), since=since[table])
+    if not is_published(lake, plan):
+        raise ConflictError(
+            f"{plan.day}: another run published this date at the same time; run it again"
+        )

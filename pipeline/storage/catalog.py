@@ -22,6 +22,8 @@ from pipeline.storage.sql import identifier, literal, render, statements
 DUCKDB_FILE, SQL_FILE = "catalog.duckdb", "catalog.sql"
 # DuckDB 1.4 and later open what is written in this format.
 STORAGE_VERSION = "v1.0.0"
+# Where others keep publishing, whoever publishes last builds last.
+BUILDS = 10
 
 _DUCKDB_TYPES = {
     pa.int64(): "BIGINT",
@@ -81,15 +83,16 @@ def build(lake: Lake, folder: str = "") -> Path | None:
     The DuckDB file, or None where only the SQL was written.
     """
     folder = folder or lake.root
-    while True:
+    for _ in range(BUILDS):
         state = snapshot(lake)
         script = list(view_statements(lake, state))
         files.write_bytes(files.join(folder, SQL_FILE), ";\n\n".join([*script, ""]).encode())
         target = None if files.is_remote(folder) else _swap(Path(folder), script)
         # Another run may have published meanwhile and swapped first: the newest state must win.
         if {t.name: lake.version(t) for t in TABLES} == state.versions:
-            logger.info("catalogue: %s", target or files.join(folder, SQL_FILE))
-            return target
+            break
+    logger.info("catalogue: %s", target or files.join(folder, SQL_FILE))
+    return target
 
 
 def view_statements(lake: Lake, state: Snapshot) -> Iterable[str]:

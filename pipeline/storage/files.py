@@ -5,6 +5,7 @@ A write is atomic: a reader sees the old bytes or the new ones. Tables are `lake
 
 import os
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pyarrow import fs
@@ -82,6 +83,14 @@ def list_folders(folder: str) -> list[str]:
     store, inner = filesystem(folder)
     found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True))
     return sorted(f.base_name for f in found if f.type == fs.FileType.Directory)
+
+
+def age(folder: str) -> timedelta:
+    """Time since the newest file in `folder` was written; the longest time if there is none."""
+    store, inner = filesystem(folder)
+    found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True))
+    newest = max((f.mtime for f in found if f.mtime), default=None)
+    return datetime.now(UTC) - newest if newest else timedelta.max
 
 
 def delete_folder(folder: str) -> None:

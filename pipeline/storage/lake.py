@@ -107,17 +107,32 @@ class Lake:
         self._write(table, data, marker, mode="append", since=since, merge_schema=merge_schema)
 
     def replace_date(
-        self, table: Table, day: date, frame: pl.DataFrame, marker: tuple[str, int]
+        self,
+        table: Table,
+        day: date,
+        frame: pl.DataFrame,
+        marker: tuple[str, int],
+        *,
+        since: int | None = None,
     ) -> None:
         """Put `frame` in place of all rows of one `event_date`, in one commit.
 
         Raises
         ------
         ConflictError
-            Another process changed the same date at the same time.
+            Another process changed the same date at the same time, or after version `since`
+            where that is given.
         """
         predicate = f"{col.EVENT_DATE} = '{day.isoformat()}'"
-        self._write(table, frame, marker, mode="overwrite", predicate=predicate, merge_schema=True)
+        self._write(
+            table,
+            frame,
+            marker,
+            mode="overwrite",
+            predicate=predicate,
+            since=since,
+            merge_schema=True,
+        )
 
     def replace_all(
         self,

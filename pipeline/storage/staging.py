@@ -6,7 +6,7 @@ date whose publication is pending, in progress, or was cut short.
 
 import io
 import re
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -14,6 +14,8 @@ from pipeline.storage import files
 from pipeline.storage.lake import Lake
 
 FOLDER = "staging"
+# A younger folder may belong to a run that is about to commit.
+ABANDONED_AFTER = timedelta(days=1)
 _DAY = re.compile(r"-(\d{4}-\d{2}-\d{2})-")
 
 
@@ -41,8 +43,11 @@ def days(lake: Lake) -> list[date]:
     return sorted(date.fromisoformat(day) for day in found)
 
 
-def clear(lake: Lake, day: date) -> None:
-    """Remove every staging folder of a date, those of superseded plans too."""
+def clear(lake: Lake, run_id: str) -> None:
+    """Remove a run's staging folder, and those that earlier runs of its date have abandoned."""
+    day = _DAY.search(run_id)
     for name in files.list_folders(lake.path(FOLDER)):
-        if f"-{day.isoformat()}-" in name:
-            files.delete_folder(lake.path(FOLDER, name))
+        path = lake.path(FOLDER, name)
+        superseded = day is not None and day.group() in name
+        if name == run_id or (superseded and files.age(path) > ABANDONED_AFTER):
+            files.delete_folder(path)

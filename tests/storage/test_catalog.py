@@ -4,6 +4,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 
 import duckdb
@@ -13,8 +14,10 @@ import pytest
 from pipeline import columns as col
 from pipeline.errors import ConflictError
 from pipeline.schemas import CLEAN_INTERACTIONS, QUARANTINE, SCORED_INTERACTIONS
-from pipeline.steps import publish as publish_step
 from pipeline.steps.night import run_night
+from pipeline.steps.plan import is_published, plan
+from pipeline.steps.publish import publish
+from pipeline.steps.score import score
 from pipeline.storage import catalog, staging
 from pipeline.storage.lake import Lake, conform
 from tests.conftest import NIGHT
@@ -49,7 +52,7 @@ def publish_rows(lake: Lake, run: int, count: int, kept: int, *, clean_too: bool
     lake.replace_date(SCORED_INTERACTIONS, DAY, scored, marker)
     if clean_too:
         lake.replace_date(CLEAN_INTERACTIONS, DAY, clean, marker)
-        staging.clear(lake, DAY)
+        staging.clear(lake, f"night-{DAY}-{run:016x}")
 
 
 def read(path, query: str = AGREE) -> tuple:
@@ -140,29 +143,26 @@ def test_a_reader_in_a_loop_sees_only_whole_states_through_20_republications(tmp
     assert len(set(seen)) > 1
 
 
-def test_a_lost_race_leaves_what_stood(workspace, monkeypatch):
-    run_night(workspace.config, workspace.lake, NIGHT)
-    before = workspace.tables()
+def test_runs_of_one_date_that_interleave_never_show_halves(workspace, monkeypatch):
+    """B publishes between the two commits of A: A fails, and what is shown is whole."""
+    pinned_b = plan(workspace.config, workspace.lake, NIGHT)
+    pinned_a = replace(pinned_b, run_id=f"night-{NIGHT}-{0xA:016x}")
+    for pinned in (pinned_a, pinned_b):
+        score(workspace.config, workspace.lake, pinned)
+    commit = Lake.replace_date
 
-    def lose(*args: object) -> None:
-        raise ConflictError("another run committed first")
+    def then_b(lake, table, *args, **kwargs):
+        commit(lake, table, *args, **kwargs)
+        monkeypatch.setattr(Lake, "replace_date", commit)
+        publish(workspace.config, workspace.lake, pinned_b)
 
-    monkeypatch.setattr(publish_step, "_commit", lose)
-    monkeypatch.setattr(publish_step, "is_published", lambda *_: False)
-    pinned = publish_step.Plan(**{**_plan_of(workspace).__dict__})
-    from pipeline.steps.score import score
+    monkeypatch.setattr(Lake, "replace_date", then_b)
+    with pytest.raises(ConflictError, match="another run committed first"):
+        publish(workspace.config, workspace.lake, pinned_a)
 
-    score(workspace.config, workspace.lake, pinned)
-    with pytest.raises(ConflictError):
-        publish_step.publish(workspace.config, workspace.lake, pinned)
-    after = workspace.tables()
-    assert all(after[name].equals(frame) for name, frame in before.items())
-
-
-def _plan_of(workspace):
-    from pipeline.steps.plan import plan
-
-    return plan(workspace.config, workspace.lake, NIGHT)
+    shown = read(catalog.build(workspace.lake), "SELECT DISTINCT run_id FROM scored_interactions")
+    assert shown == (pinned_b.run_id,)
+    assert is_published(workspace.lake, pinned_b)
 
 
 def test_duckdb_opens_it_in_another_process_while_it_is_swapped(workspace):
