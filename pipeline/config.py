@@ -133,6 +133,12 @@ class DecisionConfig(_Section):
     min_history: int = Field(4, ge=1)  # shorter sequences are kept
     min_calibration_rows: int = Field(200, ge=1)  # a stratum with fewer is never cut
 
+    @model_validator(mode="after")
+    def _strata_rise(self) -> "DecisionConfig":
+        if list(self.strata) != sorted({*self.strata}) or min(self.strata, default=1) < 1:
+            raise ValueError(f"strata {list(self.strata)} must be rising item counts from 1 on")
+        return self
+
 
 class GateConfig(_Section):
     """A night outside these bounds is not published."""

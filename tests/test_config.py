@@ -135,6 +135,7 @@ def test_a_date_is_a_date(tmp_path: Path) -> None:
         ("[sources.shop]\nformat = 'xls'\npath = 'x'", r"sources\.shop\.format .*found 'xls'"),
         ("[sources.'My Shop']\nformat = 'csv'\npath = 'x'", r"sources.*My Shop"),
         ("[lake]\npath = 's3:/bucket'", r'"s3:/bucket" names no bucket \(did you mean "s3://'),
+        ("[decision]\nstrata = [20, 5]", r"strata \[20, 5\] must be rising item counts"),
         ("[lake", "not a TOML file"),
         ("lake = 1", "lake .*found 1"),
     ],
