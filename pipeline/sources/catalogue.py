@@ -4,6 +4,7 @@ import hashlib
 import html
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from string import Formatter
 
@@ -14,10 +15,12 @@ from pipeline import columns as col
 from pipeline.config import CatalogueConfig
 from pipeline.errors import ConfigError
 from pipeline.sources import reasons
-from pipeline.sources.judge import REJECTED_SCHEMA
+from pipeline.sources.judge import REJECTED_SCHEMA, Block
 from pipeline.sources.reader import LayoutOf, open_rows
 from pipeline.sources.reasons import DETAIL_LENGTH, RowRejectedError
-from pipeline.sources.text import BLOCK_BYTES
+from pipeline.sources.text import BLOCK_BYTES, TextBlock
+
+_MOST_LINES = 1000  # of one row
 
 ITEM_SCHEMA = {
     name: pl.String() for name in (col.ITEM_ID, col.TITLE, col.FIELDS, col.TEXT, col.TEXT_HASH)
@@ -40,25 +43,50 @@ def read_catalogue(
     max_id_length: int,
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[ItemBatch]:
-    """Items of a catalogue in the file's order, repetitions included. Raises SourceError."""
-    with open_rows(file, catalogue, layout_of, block_bytes) as opened:
+    """Items of a catalogue in the file's order, repetitions included. Raises SourceError.
+
+    A CSV file is read whole, as a quoted field may hold newlines; a row's line is its first.
+    """
+    whole = catalogue.format == "csv"
+    with open_rows(file, catalogue, layout_of, -1 if whole else block_bytes) as opened:
         line = opened.header_lines
         types = {name: pl.String() for name in opened.fields}
         for block in (make(types) for make in opened.blocks):
+            records = list(_records(block))
             items: list[tuple[str | None, ...]] = []
             rejected: list[tuple[object, ...]] = []
-            for raw in block.raw(np.arange(block.rows)):
-                line += 1
+            for at, raw in records:
                 try:
                     fields = dict(zip(opened.fields, block.split(raw), strict=True))
                     items.append(_item(fields, catalogue.template, max_id_length))
                 except RowRejectedError as error:
-                    rejected.append((line, error.reason, error.detail, raw))
+                    rejected.append((line + at + 1, error.reason, error.detail, raw))
+            line += block.rows
             yield ItemBatch(
-                block.rows,
+                len(records),
                 pl.DataFrame(items, schema=ITEM_SCHEMA, orient="row"),
                 pl.DataFrame(rejected, schema=REJECTED_SCHEMA, orient="row"),
             )
+
+
+def _records(block: Block) -> Iterator[tuple[int, bytes]]:
+    """Each row with its first line (from 0): one line, or more where a quoted field goes on."""
+    raws = block.raw(np.arange(block.rows))
+    form = block.layout.delimited if isinstance(block, TextBlock) else None
+    at = 0
+    while at < len(raws):
+        raw, lines = raws[at], 1
+        if form and form.quoted and raw.count(b'"') % 2:
+            # The row ends where its quotes are even; if that is no row, the first line is bad.
+            ahead = range(at + 1, min(at + _MOST_LINES, len(raws)))
+            last = next((n for n in ahead if raws[n].count(b'"') % 2), at)
+            assert isinstance(block, TextBlock)
+            joined = block.span(at, last)
+            with suppress(RowRejectedError):
+                block.split(joined)
+                raw, lines = joined, last - at + 1
+        yield at, raw
+        at += lines
 
 
 def check_template(name: str, catalogue: CatalogueConfig) -> None:

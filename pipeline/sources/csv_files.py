@@ -1,6 +1,7 @@
 """CSV and TSV: any separator, quoted fields, with or without a header.
 
-Without a header the columns are named by position: "1", "2", ... A quoted newline is not supported.
+Without a header the columns are named by position: "1", "2", ... A quoted field may hold
+newlines in a catalogue, not in a log.
 """
 
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ from pipeline.hashing import interaction_hash
 from pipeline.sources import reasons
 from pipeline.sources.layout import Row
 from pipeline.sources.reasons import DETAIL_LENGTH, RowRejectedError
-from pipeline.sources.text import Lines
+from pipeline.sources.text import ABSENT_VALUE, Lines
 from pipeline.sources.times import MICROS, parse_number, parse_plain_iso, parse_text, to_micros
 
 _LINE = "\x1fline"
@@ -83,7 +83,9 @@ class Judge:
     def judge(self, block: Block) -> Batch:
         """Sort the block's rows into accepted and rejected."""
         frame, lines = block.fast()
-        good = frame.select(self._certain()).to_series().to_numpy()
+        good = (
+            frame.select(self._certain(absent=ABSENT_VALUE in frame.columns)).to_series().to_numpy()
+        )
         if len(frame) == block.rows and good.all():
             return Batch(block.rows, self._finish(frame, self._fast_micros(frame)), _no_rejects())
         lines = lines[good]
@@ -101,7 +103,7 @@ class Judge:
             accepted = pl.concat([accepted, self._finish(saved, pl.col(_MICROS))])[in_order]
         return Batch(block.rows, accepted, pl.concat([rejected, refused]).sort(col.LINE))
 
-    def _certain(self) -> pl.Expr:
+    def _certain(self, *, absent: bool) -> pl.Expr:
         """True where a typed row is surely good; what is not surely good may still be."""
         ids = [pl.col(name) for name in (col.USER_ID, col.ITEM_ID)]
         checks = [
@@ -120,7 +122,8 @@ class Judge:
             bounds = (-(-self.earliest // scale), self.latest // scale)
             checks.append(pl.col(col.EVENT_TIME).is_between(*bounds))
         if col.VALUE in self.fields:
-            checks.append(pl.col(col.VALUE).is_finite())
+            finite = pl.col(col.VALUE).is_finite()
+            checks.append(finite.fill_null(pl.col(ABSENT_VALUE)) if absent else finite)
         return pl.all_horizontal(checks).fill_null(False).alias("certain")
 
     def _fast_micros(self, frame: pl.DataFrame) -> pl.Expr:

@@ -19,7 +19,7 @@ from pipeline.errors import SourceError
 from pipeline.sources import reasons
 from pipeline.sources.layout import Layout, Row, Spec, resolve
 from pipeline.sources.reasons import RowRejectedError
-from pipeline.sources.text import Lines, open_bytes
+from pipeline.sources.text import ABSENT_VALUE, Lines, open_bytes
 
 BATCH_ROWS = 1 << 18
 
@@ -48,6 +48,8 @@ class ParquetBlock:
             _typed(pl.col(column), self.frame.schema[column], self.dtypes[name]).alias(name)
             for name, column in self.mapping.items()
         ]
+        if col.VALUE in self.mapping:
+            exprs.append(pl.col(self.mapping[col.VALUE]).is_null().alias(ABSENT_VALUE))
         return self.frame.select(exprs), np.arange(self.rows)
 
     def raw(self, lines: Lines) -> list[bytes]:

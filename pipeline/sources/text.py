@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline import columns as col
 from pipeline.errors import SourceError
 from pipeline.sources.layout import Delimited, Layout, Row
 from pipeline.storage import files
@@ -24,7 +25,11 @@ BLOCK_BYTES = 16 << 20
 
 Lines = npt.NDArray[np.int64]
 
+# Column of a fast parse, which may lack it: true where the value is certainly left empty.
+ABSENT_VALUE = "\x1fabsent"
+
 _STAND_IN = b"\x1f"  # one byte for a separator of two
+_FEW_NULLS = 100  # one null value in so many rows is left to the careful path
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class TextBlock:
     @cached_property
     def rows(self) -> int:
         """Number of lines."""
-        return self._skeleton.count(b"\n")
+        return _count(self.content, b"\n")
 
     @cached_property
     def _ends(self) -> Lines:
@@ -76,6 +81,11 @@ class TextBlock:
         )
         return [self.content[start : end - 1].removesuffix(b"\r") for start, end in spans]
 
+    def span(self, first: int, last: int) -> bytes:
+        """The bytes from one line through another, without the last line's end."""
+        start = int(self._ends[first - 1]) if first else 0
+        return self.content[start : int(self._ends[last]) - 1].removesuffix(b"\r")
+
     def split(self, raw: bytes) -> Row:
         """The fields of one line. Raises RowRejectedError."""
         return self.layout.split(raw)
@@ -83,52 +93,100 @@ class TextBlock:
     def fast(self) -> tuple[pl.DataFrame, Lines]:
         """Typed fields of the well-formed lines, and which lines (from 0) they are."""
         form = self.layout.delimited
+        if form and len(form.separator) > 1 and _STAND_IN in self.content:
+            form = None
+        if form is not None and (frame := self._at_once(form)) is not None:
+            return frame, np.arange(self.rows)
         doubtful = np.arange(self.rows) if form is None else self._doubtful(form)
         if form is None or len(doubtful) == self.rows:
             return pl.DataFrame(schema=dict(self.dtypes)), np.arange(0)
-        if not len(doubtful):
-            return self._whole(self._parse(form, self._plain), np.arange(self.rows))
         text, ends = self._plain, self._plain_ends
-        starts = np.where(doubtful > 0, ends[doubtful - 1], 0).tolist()
-        stops = ends[doubtful].tolist()
-        kept = zip([0, *stops], [*starts, len(text)], strict=True)
+        if len(doubtful):
+            starts = np.where(doubtful > 0, ends[doubtful - 1], 0).tolist()
+            stops = ends[doubtful].tolist()
+            kept = zip([0, *stops], [*starts, len(text)], strict=True)
+            text = b"".join([text[a:b] for a, b in kept])
+        if form.quoted:  # what quotes are left stand around fields that need none
+            text = text.translate(None, delete=b'"')
         good = np.ones(self.rows, dtype=bool)
         good[doubtful] = False
-        parsed = self._parse(form, b"".join([text[a:b] for a, b in kept]))
-        return self._whole(parsed, np.flatnonzero(good))
-
-    def _whole(self, frame: pl.DataFrame, lines: Lines) -> tuple[pl.DataFrame, Lines]:
-        """The frame if it has one row a line, else nothing: the careful path takes them all."""
+        frame, lines = self._parse(form, text), np.flatnonzero(good)
+        # A row too few or too many: the careful path takes them all.
         return (frame, lines) if len(frame) == len(lines) else (frame.clear(), lines[:0])
+
+    def _at_once(self, form: Delimited) -> pl.DataFrame | None:
+        """The whole block parsed, where that is certainly right; else None.
+
+        No line has too many fields, or the parser would refuse the block; so none has too few
+        if there are as many separators as there should be.
+        """
+        text, separator = self._plain, _one_byte(form)
+        if (
+            form.width == 1
+            or len(form.positions) < form.width  # the parser does not look at the other columns
+            or (form.quoted and b'"' in text)
+            or b"\r" in text
+            or _count(text, separator) != self.rows * (form.width - 1)
+            or not text.isascii()
+        ):
+            return None
+        try:
+            frame = self._parse(form, text)
+        except pl.exceptions.PolarsError:
+            return None
+        return frame if len(frame) == self.rows else None
 
     def _doubtful(self, form: Delimited) -> Lines:
         """Lines whose structure, or encoding, is not certainly right."""
         wanted = _one_byte(form) * (form.width - 1) + b"\n"
-        regular = self._skeleton == wanted * self.rows
-        doubtful = np.arange(0) if regular else _odd_lines(self._skeleton, wanted)
+        skeleton, doubtful = self._skeleton, np.arange(0)
+        if form.quoted and b'"' in skeleton:
+            doubtful = _misquoted_lines(self._plain, self._plain_ends, _one_byte(form))
+            skeleton = skeleton.replace(b'""', b"")
+        if skeleton != wanted * self.rows:
+            doubtful = np.union1d(doubtful, _odd_lines(skeleton, wanted))
         if form.width == 1 or not self._plain.isascii():
             undecodable = _undecodable_lines(self._plain, self._plain_ends)
             doubtful = np.union1d(doubtful, undecodable)
         return doubtful
 
     def _parse(self, form: Delimited, text: bytes) -> pl.DataFrame:
-        by_position = dict(zip(form.positions, self.layout.fields, strict=True))
-        schema = {
-            by_position.get(position, f"{_STAND_IN.decode()}{position}"): (
-                self.dtypes[by_position[position]] if position in by_position else pl.String()
-            )
-            for position in range(form.width)
-        }
-        frame = pl.read_csv(
-            text,
-            has_header=False,
-            schema=schema,
-            columns=sorted(form.positions),
-            separator=_one_byte(form).decode(),
-            quote_char=None,
-            ignore_errors=True,
+        """Typed fields; `ABSENT_VALUE`, where many values are null, tells which are empty."""
+        frame = _read(form, text, dict(zip(self.layout.fields, form.positions, strict=True)), self)
+        if frame.schema.get(col.VALUE) == pl.Float64:
+            nulls = frame[col.VALUE].null_count()
+            if _FEW_NULLS * nulls > len(frame):
+                at = form.positions[self.layout.fields.index(col.VALUE)]
+                texts = _read(form, text, {ABSENT_VALUE: at}, self)
+                frame = frame.with_columns(texts.to_series().is_null())
+        return frame
+
+
+def _read(
+    form: Delimited, text: bytes, positions: Mapping[str, int], block: TextBlock
+) -> pl.DataFrame:
+    by_position = {position: name for name, position in positions.items()}
+    schema = {
+        by_position.get(position, f"{_STAND_IN.decode()}{position}"): block.dtypes.get(
+            by_position.get(position, ""), pl.String()
         )
-        return frame.select(self.layout.fields)
+        for position in range(form.width)
+    }
+    frame = pl.read_csv(
+        text,
+        has_header=False,
+        schema=schema,
+        columns=sorted(by_position),
+        separator=_one_byte(form).decode(),
+        quote_char=None,
+        ignore_errors=True,
+    )
+    return frame.select(list(positions))
+
+
+def _count(text: bytes, byte: bytes) -> int:
+    """Like `text.count(byte)`, four times as fast, and other threads run meanwhile."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == byte[0]))
 
 
 def _one_byte(form: Delimited) -> bytes:
@@ -147,6 +205,17 @@ def _odd_lines(skeleton: bytes, wanted: bytes) -> Lines:
         matches &= marks[starts[even] + offset] == mark
     odd[even[matches]] = False
     return np.flatnonzero(odd)
+
+
+def _misquoted_lines(text: bytes, ends: Lines, separator: bytes) -> Lines:
+    """Lines with a quote that does not stand at the edge of a field."""
+    edge = np.zeros(256, dtype=bool)
+    edge[[10, separator[0]]] = True
+    marks = np.frombuffer(text, np.uint8)
+    quotes = np.flatnonzero(marks == ord('"'))
+    opening = edge[marks[quotes - 1]]  # -1, before the first byte, is the last newline
+    astray = quotes[~(opening | edge[marks[quotes + 1]])]
+    return np.unique(np.searchsorted(ends, astray, side="right"))
 
 
 def _undecodable_lines(text: bytes, ends: Lines) -> Lines:
@@ -199,7 +268,7 @@ def open_bytes(file: str) -> Iterator[IO[bytes]]:
 
 
 def blocks_of(stream: IO[bytes], size: int) -> Iterator[bytes]:
-    """Blocks of at least `size` bytes (the last may be smaller), each ending in a newline."""
+    """Blocks of at least `size` bytes (-1: all in one), each ending in a newline."""
     while block := stream.read(size):
         if not block.endswith(b"\n"):
             block += stream.readline()

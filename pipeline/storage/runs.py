@@ -4,10 +4,11 @@ import json
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -76,7 +77,7 @@ def record(lake: Lake, config: Config, run: Run) -> Iterator[Run]:
             col.CONFIG_DIGEST: config.digest(),
             col.CODE_VERSION: __version__,
             col.ENGINES: json.dumps({name: metadata.version(name) for name in _ENGINES}),
-            col.PEAK_MEMORY_BYTES: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            col.PEAK_MEMORY_BYTES: _peak_memory(),
             col.ERROR: error,
         }
         _append(lake, row, failed=error is not None)
@@ -84,6 +85,15 @@ def record(lake: Lake, config: Config, run: Run) -> Iterator[Run]:
         counts = ", ".join(f"{name} {count:,}" for name, count in run.counts.items())
         outcome = f"{run.status}: {counts}" if counts else run.status
         logger.info("%s of %s %s", run.step, run.run_id, outcome)
+
+
+def _peak_memory() -> int:
+    """Peak resident bytes. `ru_maxrss` only at need: a child inherits its parent's."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _append(lake: Lake, row: dict[str, Any], *, failed: bool) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pipeline import columns as col
 from pipeline.config import CatalogueConfig, Config, SourceConfig
 from pipeline.errors import ConfigError, SourceError
-from pipeline.schemas import INTERACTIONS, ITEMS
+from pipeline.schemas import INTERACTIONS, ITEMS, QUARANTINE
 from pipeline.sources.catalogue import plain, render, text_hash
 from pipeline.sources.paths import find_files
 from pipeline.steps.ingest import ingest
@@ -239,6 +239,17 @@ def test_amazon_metadata_of_2023_and_recbole_items(tmp_path: Path) -> None:
     assert found["B1"][col.TEXT] == "soap"
     content = "item_id:token\tmovie_title:token_seq\n5\tToy Story\n"
     assert items(tmp_path, "a.item", content, format="recbole")["5"][col.TITLE] == "Toy Story"
+
+
+def test_a_quoted_title_of_a_catalogue_may_hold_newlines(tmp_path: Path) -> None:
+    content = 'item_id,title\na,"Soap\n\nof ""Aleppo"""\nb,"lost\nc,"Oil\r\nof roses"\n,"no\nid"\n'
+    found = items(tmp_path, "m.csv", content, format="csv")
+    assert {i: row[col.TITLE] for i, row in found.items()} == {
+        "a": 'Soap of "Aleppo"',
+        "c": "Oil of roses",
+    }
+    rejected = Lake(str(tmp_path / "lake")).scan(QUARANTINE).collect().sort(col.LINE)
+    assert rejected.select(col.LINE, col.RAW).rows() == [(5, b'b,"lost'), (8, b',"no\nid"')]
 
 
 def test_a_template_with_an_unmapped_field_is_refused(tmp_path: Path) -> None:

@@ -93,13 +93,14 @@ def test_every_reason_has_a_line_that_shows_it() -> None:
     assert set(BAD_LINES.values()) == codes
 
 
+FORMS = (b"%d,i%d,%d,%s", b'"%d",i%d,%d,%s', b'"%d","i%d","%d","%s"', b'%d,"i%d",%d,"%s"')
 GOOD_LINES = st.builds(
-    lambda u, i, t, v, q: (b'"%d",i%d,%d,%s' if q else b"%d,i%d,%d,%s") % (u, i, t, v),
+    lambda u, i, t, v, q: FORMS[q] % (u, i, t, v),
     st.integers(0, 3),
     st.integers(0, 3),
     st.integers(GOOD_TIME, GOOD_TIME + 3).map(lambda t: t + (t % 2) * 86_400),
     st.sampled_from([b"1", b"2.5", b"", b" 3"]),
-    st.booleans(),
+    st.integers(0, 3),
 )
 LINES = st.lists(st.one_of(GOOD_LINES, st.sampled_from(list(BAD_LINES))), min_size=1, max_size=40)
 
@@ -164,12 +165,21 @@ def test_an_id_is_met_again_exactly_if_it_was_met_before(blocks: list[list[int]]
 
     seen, before = SeenIds(), set()
     for block in blocks:
-        found = seen.add(np.array(block, dtype=np.int64))
+        ids = np.array(block, dtype=np.int64)
+        found = seen.add(ids, ids // 2)
         expected = []
         for value in block:
             expected.append(value in before)
             before.add(value)
         assert expected == ([False] * len(block) if found is None else found.tolist())
+
+
+def test_values_left_empty_are_accepted_and_broken_ones_are_not(tmp_path: Path) -> None:
+    values = [b"", b"1.5", b"five", b" ", b'""', b"+2"] * 3
+    lines = b"".join(b"u,i%d,1700000000,%s\n" % (n, v) for n, v in enumerate(values))
+    lake, result = ingest_file(tmp_path, HEADER + lines)
+    assert Counter(rows_of(lake, INTERACTIONS)[col.VALUE]) == {None: 9, 1.5: 3, 2.0: 3}
+    assert result.quarantined == 3
 
 
 def test_the_first_occurrence_wins(tmp_path: Path) -> None:
