@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.config import ModelConfig
 from pipeline.models.backbone import Backbone
 from pipeline.models.batches import Batch
-from pipeline.models.rows import cosine, others_maximum
+from pipeline.models.rows import cosine
 
 # Without evidence (l_t = 0) an interaction stays with probability sigmoid(2) = 0.88: doubt keeps.
 KEEP_BIAS = 2.0
@@ -50,20 +50,22 @@ class Aligner(nn.Module):
     def views(self, batch: Batch, text_TP: Tensor) -> Views:
         """Collaborative and semantic view, short- and long-term (eq. 1 to 4).
 
-        s_t = W_s z_t of the item's own text, s_L = W_L (z_1 + .. + z_n). The paper's code embeds
-        the joined titles 1..t instead: of that the item at t is a small part. No item vouches for
-        itself: what it is judged by is c_L and s_L of the others, and the state before it.
+        s_t = W_s z_t of the item's own text, s_L = W_L (z_1 + .. + z_n): the formulas of section 3
+        (design, 5.1). The paper's code embeds the joined titles 1..t instead, of which the item at
+        t is a small part. Nor does an item vouch for itself here: it is judged by c_L and s_L of
+        the others, and by the state before it. The InfoNCE terms pair the plain views.
         """
         c_BLD = self.backbone.states(batch.item_BL)
         z_BLP = text_TP[batch.text_BL]
-        total_B1P = z_BLP.sum(dim=1, keepdim=True)  # only its direction is ever used
+        c_BD, c_others_BLD = self.backbone.pool(c_BLD, batch.mask_BL)
+        total_B1P = z_BLP.sum(dim=1, keepdim=True)  # only directions count: as good as the mean
         return Views(
             c_BLD=c_BLD,
             before_BLD=self.backbone.before(c_BLD),
             s_BLD=self.short(z_BLP),
-            c_BD=self.backbone.pool(c_BLD, batch.mask_BL),
+            c_BD=c_BD,
             s_BD=self.long(total_B1P[:, 0]),
-            c_others_BLD=others_maximum(c_BLD, batch.mask_BL),
+            c_others_BLD=c_others_BLD,
             s_others_BLD=self.long(total_B1P - z_BLP),
         )
 

@@ -6,6 +6,8 @@ A new backbone is one new file with one subclass, and one line in `backbones.py`
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.rows import maximum
+
 
 class Backbone(nn.Module):
     """A sequential recommender over item numbers 1..V; 0 is padding and any unknown item."""
@@ -27,9 +29,12 @@ class Backbone(nn.Module):
         first_B1D = self.empty.expand(c_BLD.shape[0], 1, -1)
         return torch.cat([first_B1D, c_BLD[:, :-1]], dim=1)
 
-    def pool(self, c_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        """Long-term interest c_L (B, D): the maximum over real positions only."""
-        return c_BLD.masked_fill(~mask_BL.unsqueeze(-1), -torch.inf).max(dim=1).values
+    def pool(self, c_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Long-term interest c_L (B, D), and that of the other positions at each (B, L, D).
+
+        The maximum over real positions only.
+        """
+        return maximum(c_BLD, mask_BL)
 
     def scores(self, c_ND: Tensor, item_M: Tensor) -> Tensor:
         """Logits (N, M) of the given items as the next one."""

@@ -2,7 +2,6 @@
 
 Sequences lie one after the other in flat tensors; no Python loop runs over users or positions.
 """
-# ruff: noqa: N802, N815  (fields carry their shape)
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -2,7 +2,6 @@
 
 Fitted on injected noise in held-out users' nights (`rehearsal.py`); decides nothing itself.
 """
-# ruff: noqa: N815  (fields carry their shape)
 
 import math
 from dataclasses import dataclass
@@ -109,12 +108,13 @@ def threshold(genuine: pl.Series, budget: float) -> float | None:
     """Smallest threshold that drops a further genuine row with probability at most `budget`.
 
     The ceil((n + 1)(1 - budget))-th smallest probability of n genuine rows, by exchangeability
-    (split conformal prediction, Vovk et al. 2005); None if n is too small for any.
+    (split conformal prediction, Vovk et al. 2005); None if no probability would do.
     """
     place = math.ceil((len(genuine) + 1) * (1 - budget))
     if place > len(genuine):
         return None
-    return round(float(genuine.sort()[place - 1]) + pow(10.0, -DECIMALS), DECIMALS)
+    cut = round(float(genuine.sort()[place - 1]) + pow(10.0, -DECIMALS), DECIMALS)
+    return cut if cut <= 1 else None
 
 
 def stratum_of(count: pl.Expr, bounds: tuple[int, ...]) -> pl.Expr:

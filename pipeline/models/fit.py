@@ -1,5 +1,4 @@
 """Fits the aligner: stage one the backbone alone, stage two all losses; the best epoch stays."""
-# ruff: noqa: N815  (fields carry their shape)
 
 import copy
 from dataclasses import dataclass, field

@@ -1,5 +1,4 @@
 """A trained model: everything that scoring needs, as tensors, a vocabulary and a card."""
-# ruff: noqa: N815  (fields carry their shape)
 
 from dataclasses import dataclass
 from typing import Any

@@ -2,7 +2,6 @@
 
 Sentence encoders give every title a large common part; without it, cosines tell far more.
 """
-# ruff: noqa: N815  (fields carry their shape)
 
 from dataclasses import dataclass
 

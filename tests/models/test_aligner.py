@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from pipeline.config import ModelConfig
 from pipeline.models.aligner import (
     Aligner,
-    causal_mean,
-    cosines,
     gumbel_mask,
     info_nce,
     masked_mean,
     next_item_loss,
+    sum_of_cosines,
 )
 from pipeline.models.backbones import build
 from pipeline.models.batches import Sequences, gather, windows
@@ -37,44 +36,45 @@ def batch():
     return gather(SEQUENCES, windows(SEQUENCES.length_U, 5, 1), torch.tensor([0, 1]))
 
 
-def test_a_prefix_mean_leaves_out_what_is_masked():
-    x = torch.tensor([[[2.0], [0.0], [4.0]]])
-    mask = torch.tensor([[True, False, True]])
-    assert causal_mean(x, mask)[0, :, 0].tolist() == [2.0, 2.0, 3.0]
-
-
-def test_a_prefix_without_any_text_is_zero():
-    assert not causal_mean(torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.bool)).any()
-
-
 def test_views_match_a_loop_over_users_and_positions(aligner, batch):
     views = aligner.views(batch, TEXT)
     for row, (first, length) in enumerate([(0, 3), (3, 2)]):
         items, texts = (x[first : first + length] for x in (SEQUENCES.item_N, SEQUENCES.text_N))
         states = aligner.backbone.states(items.unsqueeze(0))[0]
         for t in range(length):
-            seen = [TEXT[k] for k in texts[: t + 1] if k > 0]
-            short = aligner.short(torch.stack(seen).mean(dim=0))
-            torch.testing.assert_close(views.s_BLD[row, t], short)
+            others = [k for k in range(length) if k != t]
+            before = states[t - 1] if t else aligner.backbone.empty
             torch.testing.assert_close(views.c_BLD[row, t], states[t])
-        whole = aligner.long(torch.stack([TEXT[k] for k in texts if k > 0]).mean(dim=0))
-        torch.testing.assert_close(views.s_BD[row], whole)
-        torch.testing.assert_close(views.c_BD[row], states.max(dim=0).values)
+            torch.testing.assert_close(views.before_BLD[row, t], before)
+            torch.testing.assert_close(views.s_BLD[row, t], aligner.short(TEXT[texts[t]]))
+            torch.testing.assert_close(views.c_others_BLD[row, t], states[others].amax(dim=0))
+            long = aligner.long(TEXT[texts[others]].sum(dim=0))
+            torch.testing.assert_close(views.s_others_BLD[row, t], long)
+        torch.testing.assert_close(views.c_BD[row], states.amax(dim=0))
+        torch.testing.assert_close(views.s_BD[row], aligner.long(TEXT[texts].sum(dim=0)))
 
 
 def test_the_noise_logit_is_the_sum_of_three_cosines(aligner, batch):
     views = aligner.views(batch, TEXT)
-    found = torch.stack(cosines(views)).sum(dim=0)
+    found = sum_of_cosines(views)
     for row, t in torch.nonzero(batch.mask_BL):
-        c_t, s_t, c_L, s_L = (
-            views.c_BLD[row, t],
-            views.s_BLD[row, t],
-            views.c_BD[row],
-            views.s_BD[row],
+        c_t, before, s_t, c_L, s_L = (
+            getattr(views, name)[row, t]
+            for name in ("c_BLD", "before_BLD", "s_BLD", "c_others_BLD", "s_others_BLD")
         )
-        pairs = [(s_L, c_t), (c_L, s_t), (c_t, s_t)]
+        pairs = [(s_L, c_t), (c_L, s_t), (before, s_t)]
         wanted = sum(F.cosine_similarity(a, b, dim=0) for a, b in pairs)
         torch.testing.assert_close(found[row, t], wanted)
+
+
+def test_an_item_does_not_vouch_for_itself(aligner, batch):
+    """Another text of the item leaves all that it is judged by as it was."""
+    changed = TEXT.clone()
+    changed[4] += 1  # the item of row 1, position 0
+    one, other = (aligner.views(batch, text) for text in (TEXT, changed))
+    assert not torch.equal(one.s_BLD[1, 0], other.s_BLD[1, 0])
+    for name in ("c_others_BLD", "s_others_BLD", "before_BLD"):
+        torch.testing.assert_close(getattr(one, name)[1, 0], getattr(other, name)[1, 0])
 
 
 def test_info_nce_matches_a_loop():
@@ -89,9 +89,8 @@ def test_info_nce_matches_a_loop():
 
 def test_the_next_item_loss_matches_a_loop_and_skips_accidental_hits(aligner, batch):
     negatives = torch.tensor([2, 3])
-    found = next_item_loss(
-        aligner.backbone, aligner.backbone.states(batch.item_BL), batch, negatives
-    )
+    before = aligner.backbone.before(aligner.backbone.states(batch.item_BL))
+    found = next_item_loss(aligner.backbone, before, batch, negatives)
     place = 0
     for first, length in [(0, 3), (3, 2)]:
         items = SEQUENCES.item_N[first : first + length]
