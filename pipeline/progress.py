@@ -38,7 +38,8 @@ class _LogLines:
             self.last = now
             of = f" of {self.total:,} ({self.done / self.total:.0%})" if self.total else ""
             rate = self.done / (now - self.started)
-            logger.info("%s: %s%s %s, %.0f/s", self.label, f"{self.done:,}", of, self.unit, rate)
+            pace = f"{rate:,.0f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+            logger.info("%s: %s%s %s, %s", self.label, f"{self.done:,}", of, self.unit, pace)
 
 
 @contextmanager
