@@ -99,9 +99,9 @@ _SIGNAL_DESCRIPTIONS = {
     col.SIGNAL_SEMANTIC_NEAREST: "cosine of the item's text to the likest of the user's others",
     col.SIGNAL_COLLABORATIVE_NEAREST: "the same of its embedding",
     col.SIGNAL_SURPRISE: "negative log-likelihood of the item after the items before it",
-    col.SIGNAL_ALIGNED_LONG_SHORT: "cos(s_L, c_t): meaning of the user's other items, behaviour up to here",
-    col.SIGNAL_ALIGNED_SHORT_LONG: "cos(c_L, s_t): behaviour at the user's other items, meaning of this one",
-    col.SIGNAL_ALIGNED_SHORT_SHORT: "cos(c_t, s_t): behaviour just before, meaning of this item",
+    col.SIGNAL_ALIGNED_LONG_SHORT: "cos(s_L, c_t): texts of the user's others, behaviour to here",
+    col.SIGNAL_ALIGNED_SHORT_LONG: "cos(c_L, s_t): behaviour at the user's others, text of this",
+    col.SIGNAL_ALIGNED_SHORT_SHORT: "cos(c_t, s_t): behaviour just before, text of this",
 }
 
 SCORED_INTERACTIONS = Table(
