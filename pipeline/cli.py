@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.config import LoadedConfig, effective, load
+from pipeline.config import DEFAULT_PATH, LoadedConfig, effective, load
 from pipeline.errors import IadsrError, UserError
 
 EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
@@ -125,6 +125,11 @@ def ingest(names: tuple[str, ...], day: date | None) -> None:
     from pipeline.steps.ingest import ingest as step
 
     config, lake = _session()
+    if not config.sources and not config.catalogues:
+        raise UserError(
+            "nothing to ingest: the configuration has no [sources.NAME] and no [catalogues.NAME] "
+            f"(is there an {DEFAULT_PATH} here? or pass --config FILE)"
+        )
     step(config, lake, day=day, names=names)
 
 

@@ -101,6 +101,8 @@ def test_looking_at_a_lake_that_is_not_there_creates_nothing(tmp_path, monkeypat
     for arguments in (["status"], ["explain", "--user", "u"], ["catalog"]):
         code, said = call(capsys, *arguments)
         assert (code, "no lake at" in said) == (2, True)
+    code, said = call(capsys, "ingest")
+    assert (code, "nothing to ingest" in said) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -259,12 +259,12 @@ def open_bytes(file: str) -> Iterator[IO[bytes]]:
     """The file's bytes as they are. Raises SourceError if it cannot be opened."""
     try:
         store, inner = files.filesystem(file)
-        with store.open_input_file(inner) if files.is_remote(file) else open(file, "rb") as stream:
-            yield stream
+        remote = files.is_remote(file)
+        opened = store.open_input_file(inner) if remote else open(file, "rb")  # noqa: SIM115
     except OSError as error:
-        if isinstance(error, gzip.BadGzipFile):
-            raise
         raise SourceError(f"{file}: cannot be read ({error.strerror or error})") from None
+    with opened as stream:
+        yield stream
 
 
 def blocks_of(stream: IO[bytes], size: int) -> Iterator[bytes]:

@@ -148,19 +148,21 @@ class PartitionedAppend:
 
     def _write_file(self, day: date, path: str, frames: list[pl.DataFrame]) -> AddAction:
         table = _arrow(pl.concat(frames), self.constants)
-        store, inner = files.filesystem(self.lake.path(self.table.name, path))
-        store.create_dir(inner.rpartition("/")[0], recursive=True)
-        # No column statistics: the columns are high-entropy ids, and dates prune by partition.
-        pq.write_table(
-            table,
-            inner,
-            filesystem=store,
-            compression="lz4",
-            write_statistics=False,
-            store_schema=False,
-            use_dictionary=[name for name in table.column_names if name not in _NO_DICTIONARY],
-            column_encoding={col.EVENT_TIME: "DELTA_BINARY_PACKED"},
-        )
+        target = self.lake.path(self.table.name, path)
+        store, inner = files.filesystem(target)
+        with files.in_one_line(target):
+            store.create_dir(inner.rpartition("/")[0], recursive=True)
+            # No column statistics: the columns are high-entropy ids, and dates prune by partition.
+            pq.write_table(
+                table,
+                inner,
+                filesystem=store,
+                compression="lz4",
+                write_statistics=False,
+                store_schema=False,
+                use_dictionary=[name for name in table.column_names if name not in _NO_DICTIONARY],
+                column_encoding={col.EVENT_TIME: "DELTA_BINARY_PACKED"},
+            )
         return AddAction(
             path=path,
             size=store.get_file_info(inner).size,

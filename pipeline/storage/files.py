@@ -5,10 +5,15 @@ A write is atomic: a reader sees the old bytes or the new ones. Tables are `lake
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from deltalake.exceptions import CommitFailedError, DeltaError
 from pyarrow import fs
+
+from pipeline.errors import UserError
 
 
 def is_remote(root: str) -> bool:
@@ -50,14 +55,35 @@ def read_bytes(path: str) -> bytes:
         return bytes(stream.read())
 
 
+@contextmanager
+def in_one_line(path: str) -> Iterator[None]:
+    """Turn a failure of the store (permissions, disk, network) into one line that names `path`.
+
+    A lost race is none of these: it passes as it is.
+    """
+    try:
+        yield
+    except CommitFailedError:
+        raise
+    except (DeltaError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path}: {reason} (check lake.path, its permissions, free space and credentials)"
+        ) from None
+
+
 def write_bytes(path: str, content: bytes) -> None:
     """Put `content` at `path` in one step (local: temporary file, fsync, rename; S3: one put)."""
-    store, inner = filesystem(path)
-    if is_remote(path):
-        with store.open_output_stream(inner) as stream:
-            stream.write(content)
-        return
-    target = Path(inner)
+    with in_one_line(path):
+        if is_remote(path):
+            store, inner = filesystem(path)
+            with store.open_output_stream(inner) as stream:
+                stream.write(content)
+        else:
+            _replace(Path(path).absolute(), content)
+
+
+def _replace(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:

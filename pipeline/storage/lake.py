@@ -6,8 +6,7 @@ published a date (key: the date), also where the date has no rows.
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from pipeline import columns as col
-from pipeline.errors import ConflictError, UserError
+from pipeline.errors import ConflictError
 from pipeline.schemas import Table
 from pipeline.storage import files
 
@@ -36,7 +35,7 @@ class Lake:
     def open(self, table: Table, version: int | None = None) -> DeltaTable:
         """The Delta table, created empty if it is not there yet."""
         uri, options = self.path(table.name), _storage_options(self.root)
-        with _in_one_line(uri):
+        with files.in_one_line(uri):
             try:
                 return DeltaTable(uri, version=version, storage_options=options)
             except TableNotFoundError:
@@ -168,7 +167,7 @@ class Lake:
         if alone:  # all such writes share a key, so that two at once conflict, even on no rows
             transactions.append(Transaction("replace_all", 1))
         try:
-            with _in_one_line(self.path(table.name)):
+            with files.in_one_line(self.path(table.name)):
                 write_deltalake(
                     self.open(table, since),
                     data,
@@ -184,20 +183,6 @@ class Lake:
                 f"{subject}: another run committed first ({reason}). "
                 "Nothing of this run was published; run it again."
             ) from None
-
-
-@contextmanager
-def _in_one_line(uri: str) -> Iterator[None]:
-    """Turn a failure of the store (permissions, disk, network) into one line that names it."""
-    try:
-        yield
-    except CommitFailedError:
-        raise
-    except (DeltaError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{uri}: {reason} (check lake.path, its permissions, free space and credentials)"
-        ) from None
 
 
 def marker_number(run_id: str) -> int:

@@ -103,4 +103,5 @@ def _append(lake: Lake, row: dict[str, Any], *, failed: bool) -> None:
         if not failed:
             raise
         # The step's own error is the one that the user needs to see.
-        logger.error("the failed run could not be recorded in `runs`: %s", error)
+        reason = str(error).splitlines()[0]
+        logger.error("the failed run could not be recorded in `runs`: %s", reason)
