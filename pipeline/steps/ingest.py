@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 
 import polars as pl
+from deltalake import DeltaTable
 
 from pipeline import columns as col
 from pipeline.config import CatalogueConfig, Config, SourceConfig
@@ -162,12 +163,16 @@ def _ingest_file(job: _Job) -> IngestResult:
 def _until_committed(job: _Job, run: runs.Run) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         job.counts.clear()
-        if job.lake.marker(job.table, job.marker) is not None:
+        # The commit rests on the snapshot in which the marker was missed: whoever commits the
+        # same file after it is noticed.
+        snapshot = job.lake.open(job.table)
+        if snapshot.transaction_version(job.marker) is not None:
             run.status = runs.UNCHANGED
             logger.info("%s: already ingested", job.label)
             return
         try:
-            _ingest_log(job, run) if job.table is INTERACTIONS else _ingest_items(job, run)
+            take = _ingest_log if job.table is INTERACTIONS else _ingest_items
+            take(job, run, snapshot)
         except ConflictError as conflict:
             if attempt == ATTEMPTS:
                 raise
@@ -176,10 +181,10 @@ def _until_committed(job: _Job, run: runs.Run) -> None:
             return
 
 
-def _ingest_log(job: _Job, run: runs.Run) -> None:
+def _ingest_log(job: _Job, run: runs.Run, snapshot: DeltaTable) -> None:
     assert isinstance(job.spec, SourceConfig)
     stamps = {col.SOURCE_FILE: job.file, col.RUN_ID: job.run_id}
-    append = PartitionedAppend(job.lake, INTERACTIONS, job.lake.open(INTERACTIONS), stamps)
+    append = PartitionedAppend(job.lake, INTERACTIONS, snapshot, stamps)
     quarantine = Quarantine(job.lake, job.marker, job.file, job.run_id, job.now)
     layout_of = FORMATS[job.spec.format]
     try:
@@ -223,9 +228,9 @@ def _take_in(
             bar.update(batch.rows)
 
 
-def _ingest_items(job: _Job, run: runs.Run) -> None:
+def _ingest_items(job: _Job, run: runs.Run, snapshot: DeltaTable) -> None:
     assert isinstance(job.spec, CatalogueConfig)
-    version = job.lake.version(ITEMS)
+    version = snapshot.version()
     quarantine = Quarantine(job.lake, job.marker, job.file, job.run_id, job.now)
     batches, limit = [pl.DataFrame(schema=ITEM_SCHEMA)], job.config.ingest.max_id_length
     with closing(quarantine), progress(None, f"ingest {job.label}", "items") as bar:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -23,6 +24,7 @@ from pipeline.sources import FORMATS, reasons
 from pipeline.sources.judge import Batch
 from pipeline.sources.reader import open_log
 from pipeline.sources.seen import SeenIds
+from pipeline.steps import ingest as step
 from pipeline.steps.ingest import IngestResult, ingest
 from pipeline.storage.lake import Lake
 
@@ -337,6 +339,26 @@ def test_a_killed_ingest_is_completed_by_the_next(tmp_path: Path, moment: str) -
     for table in (INTERACTIONS, QUARANTINE):
         assert rows_of(killed, table).equals(rows_of(whole, table))
     assert len(rows_of(killed, INTERACTIONS)) == 50
+
+
+@pytest.mark.parametrize("name", ["open_log", "find_files"])
+def test_an_ingest_that_is_overtaken_says_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Another run ingests the same file after this one has found it, or begun to read it."""
+    path = tmp_path / "log.csv"
+    path.write_bytes(HEADER + b"u,i,1700000000,1\nbad\n")
+    lake, original = Lake(str(tmp_path / "lake")), getattr(step, name)
+
+    def overtaken(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(step, name, original)
+        ingest(config_of(path), lake, now=NOW)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(step, name, overtaken)
+    (result,) = ingest(config_of(path), lake, now=NOW)
+    assert result.status == "unchanged"
+    assert len(rows_of(lake, INTERACTIONS)) == len(rows_of(lake, QUARANTINE)) == 1
 
 
 def test_two_ingests_of_one_file_at_once_land_it_once(tmp_path: Path) -> None:
