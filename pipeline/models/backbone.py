@@ -3,13 +3,15 @@
 A new backbone is one new file with one subclass, and one line in `backbones.py`.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 from pipeline.models.rows import maximum
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A sequential recommender over item numbers 1..V; 0 is padding and any unknown item."""
 
     def __init__(self, vocabulary: int, dim: int) -> None:
@@ -20,9 +22,9 @@ class Backbone(nn.Module):
         with torch.no_grad():
             self.items.weight[0].zero_()
 
+    @abstractmethod
     def states(self, item_BL: Tensor) -> Tensor:
         """Short-term interest c_t (B, L, D): may depend on items 0..t of its own row only."""
-        raise NotImplementedError
 
     def before(self, c_BLD: Tensor) -> Tensor:
         """State *before* each position: what the item at the position is predicted from."""

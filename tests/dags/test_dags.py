@@ -10,8 +10,6 @@ from pipeline.schemas import CLEAN_INTERACTIONS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.night import run_night
 from tests.conftest import NIGHT, Workspace
 
-pytest.importorskip("airflow")
-
 DAGS = Path(__file__).parents[2] / "dags"
 
 # Runs every DAG run that is asked for and prints the state of each; one process for all.
