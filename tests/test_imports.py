@@ -22,6 +22,7 @@ LAYERS = (
     {"storage"},
     {"sequences", "demo_data"},
     {"sources", "encoders", "models"},
+    {"evaluation"},
     {"steps"},
     {"report"},
     {"cli"},
@@ -29,7 +30,7 @@ LAYERS = (
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
-HEAVY = {"torch", "polars", "transformers"}
+HEAVY = {"torch", "polars", "transformers", "matplotlib"}
 PICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
 UNSAFE_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("torch.package", "PackageImporter")}
 

@@ -1,0 +1,33 @@
+"""Names of the columns and of the parts of an evaluation. No logic."""
+
+# A row of the log that is judged: its place in the (possibly noise-injected) training log.
+ROW = "row"
+DECISION_IADSR = "decision_iadsr"
+
+# How an arm uses a row.
+TARGET_WEIGHT = "target_weight"
+CONTEXT = "context"
+
+RANK = "rank"
+
+# A measured value.
+PART = "part"
+DATASET = "dataset"
+SPLIT = "split"
+TIES = "ties"
+BACKBONE = "backbone"
+NOISE = "noise"
+RATE = "rate"
+ARM = "arm"
+VERSUS = "versus"
+SEED = "seed"
+METRIC = "metric"
+K = "k"
+VALUE = "value"
+LOW = "low"
+HIGH = "high"
+ERROR = "error"
+N = "n"
+
+DETECTION, USEFULNESS, PROTOCOL = "detection", "usefulness", "protocol"
+NO_NOISE = "none"
