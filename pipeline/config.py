@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -94,13 +94,28 @@ class SequenceConfig(_Section):
     seed: int = 0
 
 
-class ModelConfig(_Section):
+class BackboneConfig(_Section):
+    """A sequential recommender's shape."""
+
+    backbone: Literal["gru4rec", "sasrec", "caser"] = "gru4rec"
+    dim: int = Field(64, ge=4)
+    hidden: int = Field(128, ge=4)  # of the recurrence, the feed-forward layers, all filters
+    layers: int = Field(2, ge=1)  # of attention (SASRec)
+    heads: int = Field(2, ge=1)  # of attention (SASRec)
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.backbone == "sasrec" and self.dim % (2 * self.heads):
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of twice the heads, 2 x {self.heads}"
+            )
+        return self
+
+
+class ModelConfig(BackboneConfig):
     """Backbone and aligner."""
 
-    backbone: Literal["gru4rec"] = "gru4rec"
-    dim: int = Field(64, ge=4)
-    hidden: int = Field(128, ge=4)
-    dropout: float = Field(0.2, ge=0, lt=1)
     semantic_dim: int = Field(64, ge=4)  # the text vectors' leading principal components
     temperature: float = Field(0.1, gt=0)  # InfoNCE
     align_weight: float = Field(0.1, ge=0)

@@ -13,7 +13,7 @@ from pipeline.models.aligner import (
     next_item_loss,
     sum_of_cosines,
 )
-from pipeline.models.backbones import build
+from pipeline.models.backbones import BACKBONES, build
 from pipeline.models.batches import Sequences, gather, windows
 
 CONFIG = ModelConfig(dim=4, hidden=4, semantic_dim=4, dropout=0.0)
@@ -25,10 +25,11 @@ SEQUENCES = Sequences(
 TEXT = torch.cat([torch.zeros(1, 4), torch.arange(16.0).reshape(4, 4).sin()])
 
 
-@pytest.fixture
-def aligner() -> Aligner:
+@pytest.fixture(params=sorted(BACKBONES))
+def aligner(request) -> Aligner:
     torch.manual_seed(0)
-    return Aligner(build(4, CONFIG), CONFIG)
+    config = CONFIG.model_copy(update={"backbone": request.param})
+    return Aligner(build(4, config), config)
 
 
 @pytest.fixture
