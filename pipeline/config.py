@@ -113,6 +113,14 @@ class BackboneConfig(_Section):
         return self
 
 
+class SoftmaxConfig(_Section):
+    """What the next item competes with: all items, or some that stand for them."""
+
+    softmax: Literal["sampled", "full"] = "sampled"
+    negatives: int = Field(1024, ge=1)  # draws a batch, shared by its positions
+    negatives_power: float = Field(0.75, ge=0, le=1)  # chance ~ popularity ^ power; 0: uniform
+
+
 class ModelConfig(BackboneConfig):
     """Backbone and aligner."""
 
@@ -124,7 +132,7 @@ class ModelConfig(BackboneConfig):
     user_gate: float = Field(-0.9, ge=-1, le=1)  # theta
 
 
-class TrainConfig(_Section):
+class TrainConfig(SoftmaxConfig):
     """How the model is fitted."""
 
     epochs: int = Field(30, ge=1)
@@ -133,10 +141,22 @@ class TrainConfig(_Section):
     batch_positions: int = Field(4096, ge=1)  # interactions in one step of the optimizer
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    negatives: int = Field(512, ge=1)
     validation_share: float = Field(0.1, gt=0, lt=1)  # users held out for calibration
     min_item_count: int = Field(1, ge=1)
     seed: int = 0
+
+
+class RecommenderConfig(BackboneConfig, SoftmaxConfig):
+    """The backbone, trained alone, that judges tables in an evaluation."""
+
+    backbone: Literal["gru4rec", "sasrec", "caser"] = "sasrec"
+    dropout: float = Field(0.4, ge=0, lt=1)
+    max_length: int = Field(50, ge=1)  # interactions that it reads
+    epochs: int = Field(60, ge=1)
+    patience: int = Field(5, ge=1)
+    batch_positions: int = Field(1024, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
 
 
 class DecisionConfig(_Section):
@@ -179,6 +199,7 @@ class Config(_Section):
     sequence: SequenceConfig = SequenceConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    recommender: RecommenderConfig = RecommenderConfig()
     decision: DecisionConfig = DecisionConfig()
     gate: GateConfig = GateConfig()
     night: NightConfig = NightConfig()

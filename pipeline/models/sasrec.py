@@ -48,7 +48,7 @@ class _Block(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         x_BLD = x_BLD + self.dropout(self._attend(self.attention_norm(x_BLD)))
-        wide_BLF = self.dropout(F.gelu(self.widen(self.forward_norm(x_BLD))))
+        wide_BLF = F.gelu(self.widen(self.forward_norm(x_BLD)))
         out_BLD: Tensor = x_BLD + self.dropout(self.narrow(wide_BLF))
         return out_BLD
 
