@@ -22,6 +22,7 @@ LAYERS = (
     {"storage"},
     {"sequences", "demo_data"},
     {"sources", "encoders", "models"},
+    {"evaluation"},
     {"steps"},
     {"report"},
     {"cli"},
