@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -94,13 +94,36 @@ class SequenceConfig(_Section):
     seed: int = 0
 
 
-class ModelConfig(_Section):
+class BackboneConfig(_Section):
+    """A sequential recommender's shape."""
+
+    backbone: Literal["gru4rec", "sasrec", "caser"] = "gru4rec"
+    dim: int = Field(64, ge=4)
+    hidden: int = Field(128, ge=4)  # of the recurrence, the feed-forward layers, all filters
+    layers: int = Field(2, ge=1)  # of attention (SASRec)
+    heads: int = Field(2, ge=1)  # of attention (SASRec)
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.backbone == "sasrec" and self.dim % (2 * self.heads):
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of twice the heads, 2 x {self.heads}"
+            )
+        return self
+
+
+class SoftmaxConfig(_Section):
+    """What the next item competes with: all items, or some that stand for them."""
+
+    softmax: Literal["sampled", "full"] = "sampled"
+    negatives: int = Field(1024, ge=1)  # draws a batch, shared by its positions
+    negatives_power: float = Field(0.75, ge=0, le=1)  # chance ~ popularity ^ power; 0: uniform
+
+
+class ModelConfig(BackboneConfig):
     """Backbone and aligner."""
 
-    backbone: Literal["gru4rec"] = "gru4rec"
-    dim: int = Field(64, ge=4)
-    hidden: int = Field(128, ge=4)
-    dropout: float = Field(0.2, ge=0, lt=1)
     semantic_dim: int = Field(64, ge=4)  # the text vectors' leading principal components
     temperature: float = Field(0.1, gt=0)  # InfoNCE
     align_weight: float = Field(0.1, ge=0)
@@ -109,7 +132,7 @@ class ModelConfig(_Section):
     user_gate: float = Field(-0.9, ge=-1, le=1)  # theta
 
 
-class TrainConfig(_Section):
+class TrainConfig(SoftmaxConfig):
     """How the model is fitted."""
 
     epochs: int = Field(30, ge=1)
@@ -118,10 +141,22 @@ class TrainConfig(_Section):
     batch_positions: int = Field(4096, ge=1)  # interactions in one step of the optimizer
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    negatives: int = Field(512, ge=1)
     validation_share: float = Field(0.1, gt=0, lt=1)  # users held out for calibration
     min_item_count: int = Field(1, ge=1)
     seed: int = 0
+
+
+class RecommenderConfig(BackboneConfig, SoftmaxConfig):
+    """The backbone, trained alone, that judges tables in an evaluation."""
+
+    backbone: Literal["gru4rec", "sasrec", "caser"] = "sasrec"
+    dropout: float = Field(0.4, ge=0, lt=1)
+    max_length: int = Field(50, ge=1)  # interactions that it reads
+    epochs: int = Field(60, ge=1)
+    patience: int = Field(5, ge=1)
+    batch_positions: int = Field(1024, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
 
 
 class DecisionConfig(_Section):
@@ -164,6 +199,7 @@ class Config(_Section):
     sequence: SequenceConfig = SequenceConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    recommender: RecommenderConfig = RecommenderConfig()
     decision: DecisionConfig = DecisionConfig()
     gate: GateConfig = GateConfig()
     night: NightConfig = NightConfig()

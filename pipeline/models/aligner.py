@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.config import ModelConfig
 from pipeline.models.backbone import Backbone
 from pipeline.models.batches import Batch
+from pipeline.models.losses import Negatives, info_nce, masked_mean, next_item_loss
 from pipeline.models.rows import cosine
 
 # Without evidence (l_t = 0) an interaction stays with probability sigmoid(2) = 0.88: doubt keeps.
@@ -70,12 +71,17 @@ class Aligner(nn.Module):
         )
 
     def losses(
-        self, batch: Batch, text_TP: Tensor, negative_M: Tensor, tau: float, draw: torch.Generator
+        self,
+        batch: Batch,
+        text_TP: Tensor,
+        negatives: Negatives,
+        tau: float,
+        draw: torch.Generator,
     ) -> dict[str, Tensor]:
         """Stage two: every term of the objective (eq. 5 to 11), unweighted."""
         views, temperature = self.views(batch, text_TP), self.config.temperature
         mask_N = gumbel_mask(sum_of_cosines(views)[batch.mask_BL], tau, draw)
-        entropy_N = next_item_loss(self.backbone, views.before_BLD, batch, negative_M)
+        entropy_N = self._next_item_loss(views.before_BLD, batch, negatives)
         some_M = torch.randperm(len(mask_N), generator=draw)[:COMPARED]
         some_B = torch.randperm(len(views.c_BD), generator=draw)[:COMPARED]
         place_M = torch.nonzero(batch.mask_BL.flatten())[some_M, 0]
@@ -91,11 +97,16 @@ class Aligner(nn.Module):
             "reconstruction": F.mse_loss(rebuilt_MD, item_MD),
         }
 
-    def backbone_loss(self, batch: Batch, negative_M: Tensor) -> Tensor:
+    def backbone_loss(self, batch: Batch, negatives: Negatives) -> Tensor:
         """Stage one: the next-item loss alone."""
         before_BLD = self.backbone.before(self.backbone.states(batch.item_BL))
-        entropy_N = next_item_loss(self.backbone, before_BLD, batch, negative_M)
+        entropy_N = self._next_item_loss(before_BLD, batch, negatives)
         return masked_mean(entropy_N, batch.target_BL[batch.mask_BL].float())
+
+    def _next_item_loss(self, before_BLD: Tensor, batch: Batch, negatives: Negatives) -> Tensor:
+        """Of every real position (N,)."""
+        mask_BL = batch.mask_BL
+        return next_item_loss(self.backbone, before_BLD[mask_BL], batch.item_BL[mask_BL], negatives)
 
     def objective(self, losses: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the terms (eq. 12)."""
@@ -105,12 +116,6 @@ class Aligner(nn.Module):
             + self.config.align_weight * align
             + self.config.reconstruction_weight * losses["reconstruction"]
         )
-
-
-def info_nce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:
-    """-log softmax of each a's own b against the others' b, by cosine over the temperature."""
-    similarity_NN = (F.normalize(a_ND, dim=-1) / temperature) @ F.normalize(b_ND, dim=-1).T
-    return F.cross_entropy(similarity_NN, torch.arange(len(a_ND), device=a_ND.device))
 
 
 def cosines(views: Views) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,26 +142,3 @@ def gumbel_mask(logit_N: Tensor, tau: float, draw: torch.Generator) -> Tensor:
     soft_N = torch.sigmoid((logit_N + KEEP_BIAS + torch.logit(uniform_N)) / tau)
     hard_N = (soft_N > 0.5).to(soft_N.dtype)
     return hard_N + (soft_N - soft_N.detach())
-
-
-def next_item_loss(
-    backbone: Backbone, before_BLD: Tensor, batch: Batch, negative_M: Tensor
-) -> Tensor:
-    """Cross-entropy (N,) of the item at each real position, given the state before it.
-
-    The softmax runs over the item and the batch's shared uniform negatives: all have the same
-    proposal probability, so that no logQ correction is due.
-    """
-    before_ND = before_BLD[batch.mask_BL]
-    item_N = batch.item_BL[batch.mask_BL]
-    positive_N1 = (before_ND * backbone.items(item_N)).sum(dim=-1, keepdim=True)
-    negative_NM = backbone.scores(before_ND, negative_M)
-    hit_NM = item_N.unsqueeze(-1) == negative_M
-    negative_NM = negative_NM.masked_fill(hit_NM, -torch.inf)
-    logit_NM = torch.cat([positive_N1, negative_NM], dim=1)
-    return F.cross_entropy(logit_NM, torch.zeros_like(item_N), reduction="none")
-
-
-def masked_mean(x_N: Tensor, weight_N: Tensor) -> Tensor:
-    """Weighted mean. Divided by the weights' own sum: dropping everything gains nothing."""
-    return (x_N * weight_N).sum() / weight_N.sum().clamp(min=1.0)

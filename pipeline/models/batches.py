@@ -75,13 +75,14 @@ def encode(
     text = text_items.alias(col.ITEM_ID).to_frame()
     length = frame.select(pl.col(sequence).rle().struct.field("len").cast(pl.Int64)).to_series()
     return Sequences(
-        item_N=_numbers(frame, vocabulary.select(col.ITEM_ID)),
-        text_N=_numbers(frame, text),
+        item_N=number_items(frame, vocabulary.select(col.ITEM_ID)),
+        text_N=number_items(frame, text),
         length_U=torch.tensor(length.to_numpy()),
     )
 
 
-def _numbers(frame: pl.DataFrame, known: pl.DataFrame) -> Tensor:
+def number_items(frame: pl.DataFrame, known: pl.DataFrame) -> Tensor:
+    """The row of each item_id of the frame in `known`, from 1 on (N,); 0 where it is not known."""
     numbered = known.with_row_index("number", offset=1)
     found = frame.select(col.ITEM_ID).join(
         numbered, on=col.ITEM_ID, how="left", maintain_order="left"
@@ -128,9 +129,17 @@ def gather(sequences: Sequences, cut: Windows, chosen_B: Tensor) -> Batch:
 def batches(
     sequences: Sequences, cut: Windows, positions: int, shuffle: np.random.Generator | None = None
 ) -> Iterator[Batch]:
-    """All windows, those of like length together, about `positions` padded positions a batch.
+    """All windows as batches, chosen by `buckets`."""
+    for chosen_B in buckets(cut, positions, shuffle):
+        yield gather(sequences, cut, chosen_B)
 
-    Shuffled among equal lengths, and batches among each other, if a generator is given.
+
+def buckets(
+    cut: Windows, positions: int, shuffle: np.random.Generator | None = None
+) -> Iterator[Tensor]:
+    """Numbers of windows, those of like length together, about `positions` positions a bucket.
+
+    Shuffled among equal lengths, and buckets among each other, if a generator is given.
     """
     order = np.arange(len(cut)) if shuffle is None else shuffle.permutation(len(cut))
     length = cut.length_W.numpy()[order]
@@ -141,4 +150,4 @@ def batches(
     sequence = np.arange(len(groups)) if shuffle is None else shuffle.permutation(len(groups))
     for group in sequence:
         if len(groups[group]):
-            yield gather(sequences, cut, torch.from_numpy(groups[group]))
+            yield torch.from_numpy(groups[group])

@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline.config import ModelConfig, TrainConfig
 from pipeline.models.aligner import Aligner
 from pipeline.models.batches import Sequences, batches, gather, windows
+from pipeline.models.losses import Proposal
 from pipeline.models.model import new_aligner
 from pipeline.progress import progress
 
@@ -89,17 +90,18 @@ def run_epoch(
 ) -> dict[str, float]:
     """One pass over all windows; `tau` None is stage one. Returns the mean of each loss."""
     aligner.train()
-    vocabulary = aligner.backbone.items.num_embeddings - 1
+    count_V = torch.bincount(task.sequences.item_N, minlength=aligner.backbone.items.num_embeddings)
+    proposal = Proposal(count_V[1:], task.config)
     cut = windows(task.sequences.length_U, task.max_length, 1)
     totals: dict[str, Tensor] = {}
     steps = 0
     for batch in batches(task.sequences, cut, task.config.batch_positions, shuffle):
-        negative_M = torch.randint(1, vocabulary + 1, (task.config.negatives,), generator=draw)
+        negatives = proposal.draw(draw)
         if tau is None:
-            losses = {"next_item": aligner.backbone_loss(batch, negative_M)}
+            losses = {"next_item": aligner.backbone_loss(batch, negatives)}
             loss = losses["next_item"]
         else:
-            losses = aligner.losses(batch, task.text_TP, negative_M, tau, draw)
+            losses = aligner.losses(batch, task.text_TP, negatives, tau, draw)
             loss = aligner.objective(losses)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -2,14 +2,14 @@
 
 from torch import Tensor, nn
 
-from pipeline.config import ModelConfig
+from pipeline.config import BackboneConfig
 from pipeline.models.backbone import Backbone
 
 
 class GRU4Rec(Backbone):
     """Right-padded input: a recurrence cannot see what stands to its right."""
 
-    def __init__(self, vocabulary: int, config: ModelConfig) -> None:
+    def __init__(self, vocabulary: int, config: BackboneConfig) -> None:
         super().__init__(vocabulary, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.gru = nn.GRU(config.dim, config.hidden, batch_first=True)

@@ -3,11 +3,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import ModelConfig
+from pipeline.config import BackboneConfig
 from pipeline.models.backbones import BACKBONES, build
 
 ITEMS = 30
-CONFIG = ModelConfig(dim=8, hidden=8)
+CONFIG = BackboneConfig(dim=8, hidden=8)
 
 
 @pytest.fixture(scope="module", params=sorted(BACKBONES))
@@ -29,6 +29,19 @@ def test_a_state_never_depends_on_later_items_or_on_padding(
     two = torch.tensor([before + other])
     states = [backbone.states(x)[0, : len(before)] for x in (one, two)]
     torch.testing.assert_close(*states, rtol=0, atol=1e-12)
+
+
+def test_a_state_depends_on_its_own_item_and_on_the_one_before(backbone):
+    one, *others = backbone.states(torch.tensor([[3, 7, 1], [3, 7, 2], [3, 8, 1]]))[:, -1]
+    assert not any(torch.allclose(one, other, atol=1e-4) for other in others)
+
+
+def test_a_gradient_reaches_every_weight(backbone):
+    before = backbone.before(backbone.states(torch.tensor([[3, 7, 1, 5, 2, 9]])))
+    (before * torch.arange(8.0).cos()).sum().backward()
+    untouched = [n for n, x in backbone.named_parameters() if x.grad is None or not x.grad.any()]
+    backbone.zero_grad()
+    assert not untouched
 
 
 def test_the_pooled_state_ignores_padding(backbone):

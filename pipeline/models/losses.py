@@ -1,0 +1,120 @@
+"""The losses: next item by a sampled or full softmax, InfoNCE between two views, weighted means.
+
+What is lost where is decided by the callers: the aligner, and the recommender for evaluation.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.config import SoftmaxConfig
+from pipeline.models.backbone import Backbone
+
+# Logits of one block of the softmax: what the processor's cache holds, and a bound of memory.
+BLOCK = 2**19
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Items that stand for the whole catalogue in a softmax, in rising order, each once."""
+
+    item_M: Tensor
+    bias_M: Tensor  # -log of the probability to be among them: the logQ correction
+
+
+class Proposal:
+    """Draws the negatives of a batch: more often what is popular, by `negatives_power`."""
+
+    def __init__(self, count_V: Tensor, config: SoftmaxConfig) -> None:
+        self.config = config
+        weight_V = count_V.double().clamp(min=1) ** config.negatives_power
+        self.chance_V = weight_V / weight_V.sum()
+        self.upto_V = self.chance_V.cumsum(0)
+
+    def draw(self, draw: torch.Generator) -> Negatives:
+        """The distinct items of `negatives` draws; all items for the full softmax.
+
+        exp(logit + bias), summed over them, is an unbiased estimate of the sum of exp(logit) over
+        all items (Horvitz & Thompson, 1952), whatever the chances.
+        """
+        items, size = len(self.upto_V), self.config.negatives
+        if self.config.softmax == "full":
+            return Negatives(torch.arange(1, items + 1), torch.zeros(items))
+        point_M = torch.rand(size, generator=draw, dtype=torch.float64)
+        place_M = torch.unique(torch.searchsorted(self.upto_V, point_M).clamp_(max=items - 1))
+        absent_M = torch.log1p(-self.chance_V[place_M]) * size
+        return Negatives(place_M + 1, -torch.log(-torch.expm1(absent_M)).float())
+
+
+def next_item_loss(
+    backbone: Backbone, before_ND: Tensor, item_N: Tensor, negatives: Negatives
+) -> Tensor:
+    """-log p(item | state before it) (N,): the softmax over the item and the negatives.
+
+    The item counts once, also if it is among the negatives.
+    """
+    own_N = (before_ND * backbone.items(item_N)).sum(dim=-1)
+    column_N = torch.searchsorted(negatives.item_M, item_N).clamp(max=len(negatives.item_M) - 1)
+    column_N = torch.where(negatives.item_M[column_N] == item_N, column_N, -1)
+    bias_M = negatives.bias_M.to(own_N.dtype)
+    rest_N: Tensor = _LogSumExp.apply(  # type: ignore[no-untyped-call]
+        before_ND, backbone.items(negatives.item_M), bias_M, column_N
+    )
+    loss_N: Tensor = torch.logaddexp(own_N, rest_N) - own_N
+    return loss_N
+
+
+class _LogSumExp(torch.autograd.Function):
+    """log sum over m of exp(x_n . y_m + bias_m), in blocks, each row without one column (-1: none).
+
+    The logits are computed anew in the backward pass: they are never all in memory, and a block
+    that the cache holds takes half the time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, y_MD: Tensor, bias_M: Tensor, column_N: Tensor) -> Tensor:
+        found_N = torch.empty_like(x_ND[:, 0])
+        for rows in _blocks(len(x_ND), len(y_MD)):
+            logit_RM = _logits(x_ND[rows], y_MD, bias_M, column_N[rows])
+            found_N[rows] = logit_RM.logsumexp(dim=1)
+        ctx.save_for_backward(x_ND, y_MD, bias_M, column_N, found_N)
+        return found_N
+
+    @staticmethod
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x_ND, y_MD, bias_M, column_N, found_N = ctx.saved_tensors
+        x_grad_ND, y_grad_MD = torch.empty_like(x_ND), torch.zeros_like(y_MD)
+        # A row whose only column is left out has the sum 0: its share of the gradient is none.
+        found_N = found_N.masked_fill(found_N == -torch.inf, 0)
+        for rows in _blocks(len(x_ND), len(y_MD)):
+            logit_RM = _logits(x_ND[rows], y_MD, bias_M, column_N[rows])
+            share_RM = logit_RM.sub_(found_N[rows, None]).exp_().mul_(grad_N[rows, None])
+            x_grad_ND[rows] = share_RM @ y_MD
+            y_grad_MD.addmm_(share_RM.T, x_ND[rows])
+        return x_grad_ND, y_grad_MD, None, None
+
+
+def _blocks(rows: int, columns: int) -> list[slice]:
+    step = max(BLOCK // max(columns, 1), 32)
+    return [slice(start, start + step) for start in range(0, rows, step)]
+
+
+def _logits(x_RD: Tensor, y_MD: Tensor, bias_M: Tensor, column_R: Tensor) -> Tensor:
+    logit_RM = torch.addmm(bias_M, x_RD, y_MD.T)
+    row_H = torch.nonzero(column_R >= 0)[:, 0]
+    logit_RM[row_H, column_R[row_H]] = -torch.inf
+    return logit_RM
+
+
+def info_nce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:
+    """-log softmax of each a's own b against the others' b, by cosine over the temperature."""
+    similarity_NN = (F.normalize(a_ND, dim=-1) / temperature) @ F.normalize(b_ND, dim=-1).T
+    return F.cross_entropy(similarity_NN, torch.arange(len(a_ND), device=a_ND.device))
+
+
+def masked_mean(x_N: Tensor, weight_N: Tensor) -> Tensor:
+    """Weighted mean. Divided by the weights' own sum: dropping everything gains nothing."""
+    return (x_N * weight_N).sum() / weight_N.sum().clamp(min=1.0)
