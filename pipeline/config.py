@@ -23,6 +23,10 @@ DEFAULT_PATH = "iadsr.toml"
 
 TimeUnit = Literal["s", "ms", "us", "iso", "auto"]
 Format = Literal["csv", "movielens", "recbole", "amazon", "parquet"]
+BackboneName = Literal["gru4rec", "sasrec", "caser"]
+ArmName = Literal[
+    "cleaned", "weighted", "context", "target", "random", "popularity", "oracle", "iadsr"
+]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -97,7 +101,7 @@ class SequenceConfig(_Section):
 class BackboneConfig(_Section):
     """A sequential recommender's shape."""
 
-    backbone: Literal["gru4rec", "sasrec", "caser"] = "gru4rec"
+    backbone: BackboneName = "gru4rec"
     dim: int = Field(64, ge=4)
     hidden: int = Field(128, ge=4)  # of the recurrence, the feed-forward layers, all filters
     layers: int = Field(2, ge=1)  # of attention (SASRec)
@@ -149,7 +153,7 @@ class TrainConfig(SoftmaxConfig):
 class RecommenderConfig(BackboneConfig, SoftmaxConfig):
     """The backbone, trained alone, that judges tables in an evaluation."""
 
-    backbone: Literal["gru4rec", "sasrec", "caser"] = "sasrec"
+    backbone: BackboneName = "sasrec"
     dropout: float = Field(0.4, ge=0, lt=1)
     max_length: int = Field(50, ge=1)  # interactions that it reads
     epochs: int = Field(60, ge=1)
@@ -188,6 +192,26 @@ class NightConfig(_Section):
     shards: int = Field(1, ge=1, le=256)
 
 
+class EvaluateConfig(_Section):
+    """What `iadsr evaluate` measures, where its options do not say otherwise."""
+
+    split: Literal["leave_one_out", "global_time"] = "leave_one_out"
+    validate_share: float = Field(0.1, gt=0, lt=0.5)  # of the interactions, by global time
+    test_share: float = Field(0.1, gt=0, lt=0.5)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    noise: tuple[str, ...] = ("none", "popularity:0.2", "uniform:0.2")  # kind:rate; none: as it is
+    backbones: tuple[BackboneName, ...] = ("sasrec",)
+    arms: tuple[ArmName, ...] = get_args(ArmName)
+    folds: int = Field(3, ge=2)  # users are judged by a model that was trained without them
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        for name in ("seeds", "noise", "backbones"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty: name at least one")
+        return self
+
+
 class Config(_Section):
     """The whole configuration."""
 
@@ -203,6 +227,7 @@ class Config(_Section):
     decision: DecisionConfig = DecisionConfig()
     gate: GateConfig = GateConfig()
     night: NightConfig = NightConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
 
     def digest(self, *sections: str) -> str:
         """Digest of the named sections, or of all."""
@@ -243,6 +268,23 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] | None = Non
     if file:
         config = _absolute(config, file.parent.resolve())
     return LoadedConfig(config=config, path=file, origins=origins)
+
+
+def override(config: Config, section: str, values: dict[str, Any]) -> Config:
+    """The configuration with some keys of one section set by options of the command line.
+
+    Raises
+    ------
+    ConfigError
+        A value does not fit.
+    """
+    data = config.model_dump()
+    data[section] |= values
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        origins = {f"{section}.{key}": f"option --{key}" for key in values}
+        raise ConfigError(_explain(error, origins)) from None
 
 
 def effective(loaded: LoadedConfig) -> Iterator[tuple[str, Any, str]]:
@@ -308,7 +350,8 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     found_errors = error.errors()
     first = next((e for e in found_errors if e["type"] == "extra_forbidden"), found_errors[0])
     key = ".".join(str(part) for part in first["loc"])
-    origin = next((o for k, o in origins.items() if k == key or k.startswith(key + ".")), "")
+    origin = next((o for k, o in origins.items() if f"{k}.".startswith(f"{key}.")), "")
+    origin = origin or next((o for k, o in origins.items() if key.startswith(f"{k}.")), "")
     where = f" ({origin})" if origin else ""
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, LoadedConfig, effective, load
+from pipeline.config import Config, LoadedConfig, effective, load, override
 from pipeline.errors import ConfigError
 
 LOGS = """
@@ -165,3 +165,22 @@ def test_a_file_that_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not a TOML file"):
         load(file, {})
+
+
+def test_an_option_overrides_one_section() -> None:
+    config = override(Config(), "evaluate", {"seeds": (7,)})
+    assert config.evaluate.seeds == (7,)
+    assert config.evaluate.noise == Config().evaluate.noise
+    assert override(config, "evaluate", {}) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"backbones": ("bert",)}, r"evaluate.backbones.0 \(option --backbones\): .*'bert'$"),
+        ({"seeds": ()}, "seeds is empty: name at least one"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_named(values: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        override(Config(), "evaluate", values)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline import columns as col
-from pipeline.evaluation.names import RANK
+from pipeline.evaluation.recommender import RANK
 
 Floats = npt.NDArray[np.float64]
 

@@ -4,12 +4,6 @@
 ROW = "row"
 DECISION_IADSR = "decision_iadsr"
 
-# How an arm uses a row.
-TARGET_WEIGHT = "target_weight"
-CONTEXT = "context"
-
-RANK = "rank"
-
 # A measured value.
 PART = "part"
 DATASET = "dataset"

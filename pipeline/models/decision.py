@@ -61,9 +61,7 @@ def score_sequences(
     frame = sequences.with_columns(
         pl.col(col.USER_ID).alias(SEQUENCE), (pl.col(col.EVENT_DATE) == day).alias(WANTED)
     )
-    rows = _with_probability(model, evidence(model.instruments, frame, vectors))
-    decided = rows.with_columns(_reason().alias(col.REASON), _verdict().alias(col.DECISION))
-    return decided.select(
+    return decide(model, frame, vectors).select(
         col.INTERACTION_ID,
         *col.SIGNALS,
         col.NOISE_PROBABILITY,
@@ -73,6 +71,22 @@ def score_sequences(
         col.DECISION,
         col.REASON,
     )
+
+
+def decide(model: Model, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+    """The wanted rows with their evidence, probability, threshold, decision and reason.
+
+    Parameters
+    ----------
+    model : Model
+        A trained model.
+    frame : pl.DataFrame
+        Sorted by `sequence`, with item_id and `wanted`; its columns stay.
+    vectors : pl.DataFrame
+        Columns item_id and vector.
+    """
+    rows = _with_probability(model, evidence(model.instruments, frame, vectors))
+    return rows.with_columns(_reason().alias(col.REASON), _verdict().alias(col.DECISION))
 
 
 def _removed() -> pl.Expr:

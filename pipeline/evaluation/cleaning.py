@@ -1,0 +1,57 @@
+"""Decisions on a whole log, each user judged by a model that was trained without them.
+
+A night judges its last day; here every interaction is judged, by what stands before and after it.
+"""
+
+import polars as pl
+
+from pipeline import columns as col
+from pipeline.config import Config
+from pipeline.evaluation.names import ROW
+from pipeline.hashing import shard_of
+from pipeline.models.decision import decide
+from pipeline.models.names import SEQUENCE, WANTED
+from pipeline.models.training import fit_model
+from pipeline.progress import progress
+from pipeline.sequences import COLUMNS
+
+
+def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+    """Noise probability and decision of every interaction, out of fold.
+
+    Parameters
+    ----------
+    config : Config
+        Its sections sequence, model, train and decision make the models; `evaluate.folds` tells
+        in how many parts the users are judged.
+    log : pl.DataFrame
+        `row` and the columns of `pipeline.sequences.COLUMNS`, sorted by user in sequence order.
+        No other column is looked at.
+    vectors : pl.DataFrame
+        Columns item_id and vector.
+
+    Returns
+    -------
+    pl.DataFrame
+        row, noise_probability (null where not scored), decision; in the order of `log`.
+
+    Raises
+    ------
+    UserError
+        A fold leaves too few users to train or to calibrate on.
+    """
+    frame = log.select(ROW, *COLUMNS)
+    folds = config.evaluate.folds
+    # Not the hash that holds users out for calibration: each fold shall have both.
+    fold = shard_of(pl.concat_str(pl.lit("fold "), pl.col(col.USER_ID)), folds)
+    parts = []
+    with progress(folds, "clean", "folds") as bar:
+        for number in range(folds):
+            model = fit_model(config, frame.filter(fold != number), vectors, {})
+            ours = frame.filter(fold == number).with_columns(
+                pl.col(col.USER_ID).alias(SEQUENCE), pl.lit(True).alias(WANTED)
+            )
+            decided = decide(model, ours, vectors)
+            parts.append(decided.select(ROW, col.NOISE_PROBABILITY, col.DECISION))
+            bar.update(1)
+    return pl.concat(parts).sort(ROW)

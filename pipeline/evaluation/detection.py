@@ -1,0 +1,107 @@
+"""Whether known noise is found: scores and decisions against the rows that were injected."""
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from pipeline import columns as col
+from pipeline.config import Config
+from pipeline.evaluation.names import ARM, DECISION_IADSR, METRIC, VALUE, K, N
+from pipeline.models.calibration import (
+    auroc,
+    average_precision,
+    strata_names,
+    stratum_of,
+)
+from pipeline.models.names import COUNT, INJECTED
+from pipeline.reasons import REMOVE
+
+# Points of the precision-recall curve, in per cent of the noise found.
+RECALLS = tuple(range(5, 101, 5))
+
+SCHEMA = {
+    ARM: pl.String,
+    METRIC: pl.String,
+    K: pl.Int64,
+    col.STRATUM: pl.String,
+    VALUE: pl.Float64,
+    N: pl.Int64,
+}
+Row = tuple[str, str, int | None, str | None, float | None, int]
+
+
+def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+    """Every measure of detection on one noise-injected and judged log.
+
+    Parameters
+    ----------
+    config : Config
+        Its strata are reported apart.
+    log : pl.DataFrame
+        Columns item_id, injected, noise_probability, decision, and decision_iadsr where the
+        paper's decision was taken too.
+    vectors : pl.DataFrame
+        Columns item_id and vector.
+
+    Returns
+    -------
+    pl.DataFrame
+        arm (the score, or the decision), metric, k, stratum (null: all), value, n (rows that the
+        value is a mean over: all, noise, removed or genuine ones).
+    """
+    count = pl.len().over(col.ITEM_ID).cast(pl.Int64)
+    rows = log.with_columns(count.alias(COUNT))
+    rows = rows.with_columns(stratum_of(pl.col(COUNT), config.decision.strata).alias(col.STRATUM))
+    # Not scored is not suspected; popularity alone is the control that every score must beat.
+    scores = {
+        "ours": pl.col(col.NOISE_PROBABILITY).fill_null(0.0),
+        "popularity": -pl.col(COUNT).cast(pl.Float64),
+    }
+    decisions = {"ours": col.DECISION, "iadsr": DECISION_IADSR}
+    found: list[Row] = []
+    for stratum in (None, *strata_names(config.decision.strata)):
+        here = rows if stratum is None else rows.filter(pl.col(col.STRATUM) == stratum)
+        for name, score in scores.items():
+            found += _ranking(name, stratum, here, score)
+        for name, column in decisions.items():
+            if column in rows.columns:
+                found += _decided(name, stratum, here, pl.col(column) == REMOVE)
+    return pl.DataFrame(found, schema=SCHEMA, orient="row")
+
+
+def _ranking(arm: str, stratum: str | None, rows: pl.DataFrame, score: pl.Expr) -> list[Row]:
+    value_N = torch.tensor(rows.select(score).to_series().to_numpy())
+    noise_N = torch.tensor(rows[INJECTED].to_numpy())
+    size, noise = rows.height, int(noise_N.sum())
+    found: list[Row] = [
+        (arm, "AUROC", None, stratum, auroc(value_N, noise_N), size),
+        (arm, "AP", None, stratum, average_precision(value_N, noise_N), size),
+    ]
+    if stratum is None and noise:
+        curve = _precision_at(value_N, noise_N)
+        found += [(arm, "precision at recall", k, None, p, noise) for k, p in curve.items()]
+    return found
+
+
+def _precision_at(value_N: Tensor, noise_N: Tensor) -> dict[int, float]:
+    """Precision where so many per cent of the noise are found, the worst scores first."""
+    hit_N = noise_N[torch.argsort(value_N, descending=True, stable=True)].double().cumsum(0)
+    precision_N = hit_N / torch.arange(1, len(hit_N) + 1)
+    wanted_R = torch.tensor(RECALLS, dtype=torch.float64) / 100 * hit_N[-1]
+    place_R = torch.searchsorted(hit_N, wanted_R - 1e-9)
+    return dict(zip(RECALLS, precision_N[place_R].tolist(), strict=True))
+
+
+def _decided(arm: str, stratum: str | None, rows: pl.DataFrame, removed: pl.Expr) -> list[Row]:
+    told = rows.select(removed.alias("removed"), INJECTED)
+    noise, genuine = told.filter(INJECTED)["removed"], told.filter(~pl.col(INJECTED))["removed"]
+    caught, dropped = int(noise.sum()), int(genuine.sum())
+    return [
+        (arm, "precision", None, stratum, _share(caught, caught + dropped), caught + dropped),
+        (arm, "recall", None, stratum, _share(caught, len(noise)), len(noise)),
+        (arm, "false drops", None, stratum, _share(dropped, len(genuine)), len(genuine)),
+    ]
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

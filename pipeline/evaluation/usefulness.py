@@ -1,0 +1,183 @@
+"""Whether a recommender is better that learns from, and is served from, the cleaned table.
+
+An arm says how each row of a log is used; everything else is the same for all arms: vocabulary,
+labels, and the items that are not recommended again because the user has had them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from pipeline import columns as col
+from pipeline.config import RecommenderConfig
+from pipeline.evaluation.names import DECISION_IADSR
+from pipeline.evaluation.recommender import (
+    CONTEXT,
+    RANK,
+    TARGET_WEIGHT,
+    fit_recommender,
+    ranks,
+)
+from pipeline.evaluation.splits import Split
+from pipeline.models.model import count_items
+from pipeline.models.names import COUNT, INJECTED
+from pipeline.reasons import REMOVE
+
+BASELINE_RAW, BASELINE_NOISY = "raw", "noisy"
+
+Arm = Callable[[pl.DataFrame, int], pl.DataFrame]
+# A task, the settings, the seed -> user_id and rank of the task's targets.
+Recommend = Callable[["Task", RecommenderConfig, int], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a recommender gets. Frames of interactions are sorted by user in sequence order.
+
+    `train` and `history` have user_id, item_id, target_weight (f64) and context (bool); a row of
+    `history` without context is not fed to the recommender, yet its item counts as seen.
+    """
+
+    train: pl.DataFrame
+    validate: pl.DataFrame  # user_id, item_id; what follows the user's `train`
+    history: pl.DataFrame  # of the test
+    targets: pl.DataFrame  # user_id, item_id
+    vocabulary: pl.DataFrame  # item_id, count
+
+
+def everything(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The log as it is: the arm that every other is measured against."""
+    return _use(log, pl.lit(True), pl.lit(True))
+
+
+def cleaned(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Removed rows are dropped: what the night publishes."""
+    return _use(log, ~_removed(), ~_removed())
+
+
+def weighted(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Each row is a target by its probability to be genuine; all are context."""
+    genuine = 1 - pl.col(col.NOISE_PROBABILITY).fill_null(0.0)
+    return _use(log, genuine, pl.lit(True))
+
+
+def context(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Removed rows are not fed as context, but still learned as targets."""
+    return _use(log, pl.lit(True), ~_removed())
+
+
+def target(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Removed rows are not learned as targets, but still fed as context."""
+    return _use(log, ~_removed(), pl.lit(True))
+
+
+def random_rows(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """As many rows dropped as in `cleaned`, by lot: whether less data is what changes things."""
+    lot = pl.Series(np.random.default_rng(seed).permutation(log.height))
+    kept = pl.lit(lot >= _dropped(log))
+    return _use(log, kept, kept)
+
+
+def popularity(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """As many rows dropped, those of the rarest items: whether removing what is rare is enough."""
+    lot = pl.Series("lot", np.random.default_rng(seed).permutation(log.height))
+    rarity = log.select(pl.len().over(col.ITEM_ID).alias(COUNT)).with_columns(lot)
+    place = rarity.with_row_index("at").sort(COUNT, "lot").with_row_index("place").sort("at")
+    kept = pl.lit(place["place"] >= _dropped(log))
+    return _use(log, kept, kept)
+
+
+def oracle(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Exactly the injected rows dropped: the most that cleaning can do."""
+    return _use(log, ~pl.col(INJECTED), ~pl.col(INJECTED))
+
+
+def iadsr(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The rows dropped that the paper's decision removes."""
+    kept = pl.col(DECISION_IADSR) != REMOVE
+    return _use(log, kept, kept)
+
+
+ARMS: dict[str, Arm] = {
+    "cleaned": cleaned,
+    "weighted": weighted,
+    "context": context,
+    "target": target,
+    "random": random_rows,
+    "popularity": popularity,
+    "oracle": oracle,
+    "iadsr": iadsr,
+}
+
+
+def arms_of(log: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Arm]:
+    """The baseline, then those of the named arms that this log has the columns and noise for."""
+    injected = bool(log[INJECTED].any())
+    absent = {"oracle"} if not injected else set()
+    if DECISION_IADSR not in log.columns:
+        absent.add("iadsr")
+    baseline = BASELINE_NOISY if injected else BASELINE_RAW
+    return {baseline: everything} | {n: ARMS[n] for n in ARMS if n in names and n not in absent}
+
+
+def task_of(split: Split, log: pl.DataFrame, used: pl.DataFrame) -> Task:
+    """The task of one arm.
+
+    Parameters
+    ----------
+    split : Split
+        Whose labels are asked for.
+    log : pl.DataFrame
+        As `noisy_log` gives it.
+    used : pl.DataFrame
+        What the arm says of the log's rows.
+    """
+    used_at_all = (pl.col(TARGET_WEIGHT) > 0) | pl.col(CONTEXT)
+    later = _use(split.between, pl.lit(True), pl.lit(True))
+    history = pl.concat([used, later]).sort(col.USER_ID, maintain_order=True)
+    return Task(
+        train=used.filter(used_at_all),
+        validate=split.validate,
+        history=history.join(split.test, on=col.USER_ID, how="semi", maintain_order="left"),
+        targets=split.test,
+        vocabulary=count_items(log, 1),
+    )
+
+
+def train_and_rank(task: Task, config: RecommenderConfig, seed: int) -> pl.DataFrame:
+    """Train the configured backbone on the task and rank its targets, seen items left out."""
+    fitted = fit_recommender(task.train, task.validate, task.vocabulary, config, seed)
+    return ranks(fitted, task.history, task.targets)
+
+
+def measure_ranks(
+    task: Task, config: RecommenderConfig, seed: int, recommend: Recommend
+) -> pl.DataFrame:
+    """user_id and rank of every target, sorted by user; null where the recommender gives none."""
+    found = recommend(task, config, seed).select(col.USER_ID, pl.col(RANK).cast(pl.UInt32))
+    users = task.targets.select(col.USER_ID)
+    return users.join(found, on=col.USER_ID, how="left").sort(col.USER_ID)
+
+
+def dropped_share(used: pl.DataFrame) -> float:
+    """Share of the log's rows that the arm uses in no way."""
+    return used.select(((pl.col(TARGET_WEIGHT) == 0) & ~pl.col(CONTEXT)).mean()).item() or 0.0
+
+
+def _removed() -> pl.Expr:
+    return pl.col(col.DECISION) == REMOVE
+
+
+def _dropped(log: pl.DataFrame) -> int:
+    return int(log.select(_removed().sum()).item())
+
+
+def _use(log: pl.DataFrame, as_target: pl.Expr, as_context: pl.Expr) -> pl.DataFrame:
+    return log.select(
+        col.USER_ID,
+        col.ITEM_ID,
+        as_target.cast(pl.Float64).alias(TARGET_WEIGHT),
+        as_context.alias(CONTEXT),
+    )

@@ -1,0 +1,71 @@
+import polars as pl
+import pytest
+
+from pipeline.config import override
+from pipeline.evaluation import cleaning
+from pipeline.evaluation.cleaning import clean_log
+from pipeline.evaluation.noise import noisy_log, parse
+from pipeline.evaluation.splits import leave_one_out
+from pipeline.models.calibration import auroc
+from tests.models import synthetic
+
+CONFIG = override(synthetic.CONFIG, "evaluate", {"folds": 2})
+QUICK = override(CONFIG, "train", {"epochs": 1, "backbone_epochs": 0})
+
+
+@pytest.fixture(scope="module")
+def noisy(log) -> pl.DataFrame:
+    return noisy_log(leave_one_out(log), parse("uniform:0.2"), 0)
+
+
+@pytest.fixture(scope="module")
+def decided(noisy, vectors) -> pl.DataFrame:
+    return clean_log(CONFIG, noisy, vectors)
+
+
+def test_every_row_is_decided_once_in_order(noisy, decided):
+    assert decided["row"].equals(noisy["row"])
+    assert decided.columns == ["row", "noise_probability", "decision"]
+    assert set(decided["decision"]) == {"keep", "remove"}
+
+
+def test_noise_is_found_among_users_that_no_model_was_trained_on(noisy, decided):
+    # Noise of the user's own taste cannot be told from what they would take.
+    own = noisy["user_id"].str.tail(1).cast(pl.Int64) % 2
+    taste = noisy["item_id"].str.strip_prefix("i").cast(pl.Int64) // synthetic.ITEMS
+    told = (taste != own) | ~noisy["injected"]
+    score = decided["noise_probability"].fill_null(0).filter(told).to_torch()
+    assert auroc(score, noisy["injected"].filter(told).to_torch()) > 0.75
+
+
+def test_what_is_known_of_the_noise_is_not_looked_at(noisy, vectors):
+    told = noisy.with_columns(~pl.col("injected"), pl.lit("remove").alias("decision"))
+    few = pl.col("user_id") < "u0080"
+    plain, other = (clean_log(QUICK, x.filter(few), vectors) for x in (noisy, told))
+    assert other.equals(plain)
+
+
+def test_each_user_is_judged_by_a_model_trained_without_them(noisy, vectors, monkeypatch):
+    trained, judged = [], []
+
+    def fit_model(config, sequences, vectors, card):
+        trained.append(set(sequences["user_id"]))
+        return len(trained)
+
+    def decide(model, frame, vectors):
+        judged.append(set(frame["user_id"]))
+        assert frame["wanted"].all()
+        assert model == len(judged)
+        return frame.select(
+            "row", pl.lit(0.5).alias("noise_probability"), pl.lit("keep").alias("decision")
+        )
+
+    monkeypatch.setattr(cleaning, "fit_model", fit_model)
+    monkeypatch.setattr(cleaning, "decide", decide)
+    clean_log(override(CONFIG, "evaluate", {"folds": 3}), noisy, vectors)
+    users = set(noisy["user_id"])
+    assert len(judged) == 3
+    assert sum(len(part) for part in judged) == len(users)
+    for learned, fold in zip(trained, judged, strict=True):
+        assert learned == users - fold
+        assert 0.2 < len(fold) / len(users) < 0.5
