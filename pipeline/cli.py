@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.config import DEFAULT_PATH, LoadedConfig, effective, load
+from pipeline.config import DEFAULT_PATH, LoadedConfig, effective, load, override
 from pipeline.errors import IadsrError, UserError
 
 EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
@@ -52,6 +52,21 @@ class Shard(click.ParamType[tuple[int, int]]):
         return int(index), int(count)
 
 
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """Whole numbers, separated by commas."""
+
+    name = "0,1,2"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Parse, or end with one line."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} are no seeds (write whole numbers, for example 0,1,2)")
+
+
 date_option = click.option("--date", "day", type=Day(), required=True, help="UTC date.")
 model_option = click.option("--model", "model_version", help="Model version [the promoted one].")
 
@@ -71,6 +86,7 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
       iadsr train --date 2024-01-02   train as of that date and promote the model
       iadsr run --date 2024-01-03     clean one date and publish it
       iadsr explain --user U          why was it removed?
+      iadsr evaluate                  is it worth it? detection and usefulness, measured
     """
     context.obj = {"config_path": config_path, "debug": debug}
 
@@ -220,6 +236,42 @@ def explain(user: str, item: str | None, day: date | None) -> None:
     from pipeline.steps.explain import explain as step
 
     print_explanations(step(_existing_lake(), user, item, day))
+
+
+@cli.command()
+@click.option("--date", "day", type=Day(), help="Last date that is read [the newest].")
+@click.option(
+    "--part",
+    type=click.Choice(["detection", "usefulness", "all"]),
+    default="all",
+    show_default=True,
+    help="Is known noise found; is a recommender better for the cleaning.",
+)
+@click.option(
+    "--split", type=click.Choice(["leave_one_out", "global_time"]), help="[evaluate.split]"
+)
+@click.option("--seeds", type=Seeds(), help="[evaluate.seeds]")
+@click.option(
+    "--noise",
+    multiple=True,
+    metavar="KIND:RATE",
+    help="Inject it, for example popularity:0.2; none: the log as it is. Repeatable "
+    "[evaluate.noise].",
+)
+@click.option("--backbones", metavar="NAME,...", help="Recommenders [evaluate.backbones].")
+@click.option("--out", metavar="FOLDER", help="Where the report goes [LAKE/evaluations/...].")
+def evaluate(day: date | None, part: Any, out: str | None, **asked: Any) -> None:
+    """Measure on your own log if noise is found, and if a recommender is better for it.
+
+    Writes results.parquet, report.md and pictures. What is finished stays: run it again to go on.
+    """
+    from pipeline.steps.evaluate import evaluate as step
+
+    if asked["backbones"]:
+        asked["backbones"] = tuple(asked["backbones"].split(","))
+    lake = _existing_lake()
+    config = override(_session()[0], "evaluate", {k: v for k, v in asked.items() if v})
+    click.echo(step(config, lake, day, part=part, out=out))
 
 
 @cli.command()

@@ -35,7 +35,7 @@ def print_status(status: Status) -> None:
         note = row[col.ERROR] or ", ".join(f"{name} {n:,}" for name, n in counts.items())
         took = f"{row[col.DURATION_S]:>7.1f} s"
         started = f"{row[col.STARTED_AT]:%Y-%m-%d %H:%M:%S}"
-        outcome = f"{row[col.STEP]:<7} {row[col.STATUS]:<9}"
+        outcome = f"{row[col.STEP]:<8} {row[col.STATUS]:<9}"
         click.echo(f"{started}  {outcome} {took}  {row[col.RUN_ID]}  {note}")
 
 

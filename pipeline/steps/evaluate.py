@@ -1,0 +1,296 @@
+"""Measure detection and usefulness on a configured log, cell by cell, and write the report."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Literal
+
+import polars as pl
+
+from pipeline import __version__
+from pipeline import columns as col
+from pipeline.config import Config, RecommenderConfig, override
+from pipeline.digests import digest
+from pipeline.encoders import encoder_id as name_encoder
+from pipeline.encoders.cache import read_vectors
+from pipeline.errors import UserError
+from pipeline.evaluation import names, results, usefulness
+from pipeline.evaluation.cells import Cells, code_digest, fingerprint
+from pipeline.evaluation.cleaning import clean_log
+from pipeline.evaluation.detection import detect
+from pipeline.evaluation.noise import Noise, noisy_log, parse
+from pipeline.evaluation.plots import plots
+from pipeline.evaluation.report import markdown
+from pipeline.evaluation.splits import Split, global_time, leave_one_out
+from pipeline.progress import Progress, logger, progress
+from pipeline.schemas import INTERACTIONS, ITEMS
+from pipeline.sequences import read_sequences
+from pipeline.storage import files, runs
+from pipeline.storage.lake import Lake
+
+Part = Literal["detection", "usefulness", "all"]
+
+FOLDER = "evaluations"
+RESULTS, REPORT = "results.parquet", "report.md"
+CLEANING_SECTIONS = ("sequence", "model", "train", "decision")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all cells share."""
+
+    config: Config
+    split: Split
+    vectors: pl.DataFrame
+    vectors_digest: str
+    cells: Cells
+    parts: tuple[str, ...]
+    bar: Progress
+
+
+def evaluate(
+    config: Config,
+    lake: Lake,
+    as_of: date | None = None,
+    *,
+    part: Part = "all",
+    out: str | None = None,
+) -> str:
+    """Measure what the configuration's section `evaluate` asks for, and report it.
+
+    Parameters
+    ----------
+    config : Config
+        Its lake's interactions and vectors are the data set.
+    lake : Lake
+        The lake.
+    as_of : date, optional
+        Last date that is read; default: the newest with interactions.
+    part : str
+        "detection" (needs injected noise), "usefulness" or "all".
+    out : str, optional
+        Folder of the report and of the cells; default: one below the lake, named by the data and
+        the configuration.
+
+    Returns
+    -------
+    str
+        The folder, which then holds results.parquet, report.md and pictures.
+
+    Raises
+    ------
+    UserError
+        Nothing to evaluate on, or noise that cannot be.
+    """
+    noises = list(dict.fromkeys(parse(text) for text in config.evaluate.noise))
+    parts = ("detection", "usefulness") if part == "all" else (part,)
+    if parts == ("detection",) and all(noise.none for noise in noises):
+        raise UserError("detection needs noise that is known: name some, like popularity:0.2")
+    as_of = as_of or _newest(lake)
+    origin = _origin(config, lake, as_of)
+    folder = out or lake.path(FOLDER, f"{as_of}-{digest(origin, 16)}")
+    asked = {"origin": origin, "asked": config.digest("evaluate"), "part": part}
+    run = runs.Run(runs.run_id("evaluate", asked, as_of), "evaluate", as_of)
+    run.encoder_id, run.inputs, run.outputs = origin["encoder_id"], origin, {"folder": folder}
+    with runs.record(lake, config, run):
+        frame, vectors = _data(config, lake, as_of, origin)
+        split = _split(config, frame)
+        cells = Cells(folder)
+        with progress(_cells(config, noises, parts), "evaluate", "cells") as bar:
+            work = _Work(config, split, vectors, fingerprint(vectors), cells, parts, bar)
+            rows = [*_protocol(config, split), *_measured(work, noises)]
+        _write(folder, _table(config, lake, rows))
+        run.counts = {"cells": cells.made, "cells_there_already": cells.found}
+        run.status = runs.SUCCEEDED if cells.made else runs.UNCHANGED
+    return folder
+
+
+def _newest(lake: Lake) -> date:
+    days = lake.partition_rows(INTERACTIONS)
+    if not days:
+        raise UserError(f'no interactions in {lake.root} (run "iadsr ingest")')
+    newest: date = max(days)
+    return newest
+
+
+def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
+    """What the evaluation reads, and how it is set, but for what is asked of it."""
+    interactions = lake.version(INTERACTIONS)
+    earliest = as_of - timedelta(days=config.sequence.history_days)
+    rows = lake.partition_rows(INTERACTIONS, interactions)
+    return {
+        "interactions": interactions,
+        "history": digest({str(d): n for d, n in rows.items() if earliest < d <= as_of}, 16),
+        "items": lake.version(ITEMS),
+        "encoder_id": name_encoder(config.encoder),
+        "config_digest": config.digest(*CLEANING_SECTIONS),
+        "code_version": __version__,
+    }
+
+
+def _data(
+    config: Config, lake: Lake, as_of: date, origin: dict[str, Any]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    frame = read_sequences(lake, config.sequence, as_of, version=origin["interactions"])
+    if frame.is_empty():
+        raise UserError(f'no interactions up to {as_of} in {lake.root} (run "iadsr ingest")')
+    vectors = read_vectors(lake, origin["encoder_id"], frame[col.ITEM_ID].unique())
+    if vectors.is_empty():
+        raise UserError(
+            f'no vectors of the encoder {origin["encoder_id"]} in {lake.root} (run "iadsr embed")'
+        )
+    return frame, vectors
+
+
+def _split(config: Config, frame: pl.DataFrame) -> Split:
+    settings = config.evaluate
+    if settings.split == "leave_one_out":
+        return leave_one_out(frame)
+    return global_time(
+        frame, validate_share=settings.validate_share, test_share=settings.test_share
+    )
+
+
+def _cells(config: Config, noises: list[Noise], parts: tuple[str, ...]) -> int:
+    """How many cells there are at most (an arm may lack its column)."""
+    settings = config.evaluate
+    rankings = len(settings.backbones) * (len(settings.arms) + 1) * ("usefulness" in parts)
+    each = [1 + rankings + ("detection" in parts and not noise.none) for noise in noises]
+    return sum(each) * len(settings.seeds)
+
+
+def _measured(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
+    for noise in noises:
+        if noise.none and "usefulness" not in work.parts:
+            continue
+        logs = {seed: _judged(work, noise, seed) for seed in work.config.evaluate.seeds}
+        told = results.noise_columns(noise)
+        if "detection" in work.parts and not noise.none:
+            found = {seed: _detected(work, noise, seed, log) for seed, log in logs.items()}
+            yield from ({**told, **row} for row in results.detection_rows(found))
+        if "usefulness" in work.parts:
+            yield from ({**told, **row} for row in _dropped(work, logs))
+            for settings in _recommenders(work.config):
+                ranks = _ranks(work, noise, settings, logs)
+                rows = results.usefulness_rows(ranks)
+                yield from ({**told, names.BACKBONE: settings.backbone, **row} for row in rows)
+
+
+def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
+    """The log with its noise and, out of fold, the decision on every row of it."""
+    config = _seeded(work.config, seed)
+    log = noisy_log(work.split, noise, seed)
+    rests_on = {
+        "data": [fingerprint(log), work.vectors_digest],
+        "config": config.digest(*CLEANING_SECTIONS),
+        "folds": config.evaluate.folds,
+        "code": code_digest("models", "evaluation/cleaning.py"),
+    }
+    label = f"{noise}, seed {seed}"
+    decided = work.cells.get(
+        "cleaning", label, rests_on, lambda: clean_log(config, log, work.vectors)
+    )
+    work.bar.update(1)
+    return log.join(decided, on=names.ROW, how="left", maintain_order="left")
+
+
+def _seeded(config: Config, seed: int) -> Config:
+    train = config.train.model_copy(update={"seed": seed})
+    return config.model_copy(update={"train": train})
+
+
+def _detected(work: _Work, noise: Noise, seed: int, log: pl.DataFrame) -> pl.DataFrame:
+    config = _seeded(work.config, seed)
+    rests_on = {
+        "data": [fingerprint(log), work.vectors_digest],
+        "config": config.digest(*CLEANING_SECTIONS),
+        "code": code_digest("models", "evaluation/detection.py"),
+    }
+    found = work.cells.get(
+        "detection", f"{noise}, seed {seed}", rests_on, lambda: detect(config, log, work.vectors)
+    )
+    work.bar.update(1)
+    return found
+
+
+def _recommenders(config: Config) -> list[RecommenderConfig]:
+    return [
+        override(config, "recommender", {"backbone": backbone}).recommender
+        for backbone in config.evaluate.backbones
+    ]
+
+
+def _ranks(
+    work: _Work, noise: Noise, settings: RecommenderConfig, logs: dict[int, pl.DataFrame]
+) -> dict[str, dict[int, pl.DataFrame]]:
+    """Arm -> seed -> ranks of the test targets."""
+    found: dict[str, dict[int, pl.DataFrame]] = {}
+    for seed, log in logs.items():
+        for arm, use in usefulness.arms_of(log, work.config.evaluate.arms).items():
+            task = usefulness.task_of(work.split, log, use(log, seed))
+            label = f"{arm}, {noise}, {settings.backbone}, seed {seed}"
+            found.setdefault(arm, {})[seed] = _ranking(work, task, label, settings, seed)
+            work.bar.update(1)
+    return found
+
+
+def _ranking(
+    work: _Work, task: usefulness.Task, label: str, settings: RecommenderConfig, seed: int
+) -> pl.DataFrame:
+    rests_on = {
+        "data": fingerprint(task.train, task.validate, task.history, task.targets, task.vocabulary),
+        "config": settings.model_dump(mode="json"),
+        "seed": seed,
+        "code": code_digest("models", "evaluation/recommender.py"),
+    }
+    return work.cells.get(
+        "ranks",
+        label,
+        rests_on,
+        lambda: usefulness.measure_ranks(task, settings, seed, usefulness.train_and_rank),
+    )
+
+
+def _dropped(work: _Work, logs: dict[int, pl.DataFrame]) -> Iterator[results.Row]:
+    """Share of the log's rows that each arm does without."""
+    for seed, log in logs.items():
+        for arm, use in usefulness.arms_of(log, work.config.evaluate.arms).items():
+            yield {
+                names.PART: names.USEFULNESS,
+                names.ARM: arm,
+                names.SEED: seed,
+                names.METRIC: results.DROPPED,
+                names.VALUE: usefulness.dropped_share(use(log, seed)),
+                names.N: log.height,
+            }
+
+
+def _protocol(config: Config, split: Split) -> Iterator[results.Row]:
+    facts = {f"{name} (split)": float(count) for name, count in split.counts.items()}
+    facts["false-drop budget"] = config.decision.false_drop_budget
+    facts["folds of the cleaning"] = config.evaluate.folds
+    for name, value in facts.items():
+        yield {names.PART: names.PROTOCOL, names.METRIC: name, names.VALUE: float(value)}
+
+
+def _table(config: Config, lake: Lake, rows: list[results.Row]) -> pl.DataFrame:
+    shared = {
+        names.DATASET: "+".join(config.sources) or lake.root.rstrip("/").rsplit("/", 1)[-1],
+        names.SPLIT: config.evaluate.split,
+        names.TIES: f"{config.sequence.ties} (seed {config.sequence.seed})",
+    }
+    return results.frame_of({**shared, **row} for row in rows)
+
+
+def _write(folder: str, table: pl.DataFrame) -> None:
+    """The table first: report and pictures are made from it alone."""
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    files.write_bytes(files.join(folder, RESULTS), buffer.getvalue())
+    pictures = plots(table)
+    for name, content in pictures.items():
+        files.write_bytes(files.join(folder, name), content)
+    report = markdown(table, list(pictures))
+    files.write_bytes(files.join(folder, REPORT), report.encode())
+    logger.info("report: %s", files.join(folder, REPORT))

@@ -1,0 +1,56 @@
+"""A long table by hand: values that a reader checks by eye."""
+
+import polars as pl
+
+from pipeline.evaluation.results import frame_of
+
+SHARED = {"dataset": "shop", "split": "leave_one_out", "ties": "shuffle (seed 0)"}
+NONE, POPULAR = {"noise": "none", "rate": 0.0}, {"noise": "popularity", "rate": 0.2}
+
+
+def gain(arm: str, value: float, log: dict, **more: object) -> dict:
+    row = {"part": "usefulness", "backbone": "sasrec", "arm": arm, "metric": "NDCG", "k": 10}
+    return row | {"value": value, "n": 100} | log | more
+
+
+def difference(arm: str, versus: str, value: float, reach: float, log: dict) -> dict:
+    return gain(arm, value, log, versus=versus, low=value - reach, high=value + reach)
+
+
+def detection(arm: str, metric: str, value: float | None, **more: object) -> dict:
+    row = {"part": "detection", "arm": arm, "metric": metric, "value": value, "n": 50}
+    return row | POPULAR | more
+
+
+def table(*, gap_errors: float = 5.0, apart: float = 0.02) -> pl.DataFrame:
+    gap = "standard errors of oracle - noisy, NDCG"
+    recovered = {"metric": "recovery of NDCG", "low": 0.5, "high": 0.7}
+    rows = [
+        {"part": "protocol", "metric": "false-drop budget", "value": 0.05},
+        {"part": "protocol", "metric": "users (split)", "value": 1234.0},
+        gain("raw", 0.1, NONE),
+        gain("raw", 0.11, NONE, seed=0),
+        gain("cleaned", 0.12, NONE),
+        difference("cleaned", "raw", apart, 0.01, NONE),
+        {"part": "usefulness", "arm": "cleaned", "metric": "rows dropped", "seed": 0}
+        | {"value": 0.034, "n": 100}
+        | NONE,
+        gain("noisy", 0.05, POPULAR),
+        gain("cleaned", 0.08, POPULAR),
+        gain("oracle", 0.1, POPULAR),
+        difference("cleaned", "noisy", 0.03, 0.01, POPULAR),
+        difference("oracle", "noisy", 0.05, 0.01, POPULAR),
+        gain("cleaned", 0.6, POPULAR, **recovered),
+        gain("oracle", gap_errors, POPULAR, metric=gap),
+        detection("ours", "AUROC", 0.9),
+        detection("ours", "AP", 0.65),
+        detection("popularity", "AUROC", 0.5),
+        detection("popularity", "AP", 0.15),
+        detection("ours", "precision", 0.7),
+        detection("ours", "recall", 0.4),
+        detection("ours", "false drops", 0.04),
+        detection("ours", "false drops", 0.03, stratum="1-5"),
+        detection("ours", "AUROC", None, stratum="6-20"),
+        *(detection("ours", "precision at recall", 1 - k / 200, k=k) for k in (50, 100)),
+    ]
+    return frame_of(SHARED | row for row in rows)

@@ -1,0 +1,39 @@
+from pipeline.evaluation.plots import PICTURES, plots
+from pipeline.evaluation.report import PLOT_TITLES
+from tests.evaluation.tables import table
+
+PNG = b"\x89PNG"
+
+
+def test_every_picture_is_drawn_once_there_are_values():
+    found = plots(table())
+    assert set(found) == set(PICTURES) == set(PLOT_TITLES)
+    assert all(content.startswith(PNG) for content in found.values())
+
+
+def test_equal_tables_give_equal_bytes():
+    assert plots(table()) == plots(table())
+    assert plots(table(apart=-0.02))["usefulness.png"] != plots(table())["usefulness.png"]
+
+
+def test_nothing_is_drawn_of_what_was_not_measured():
+    whole = table()
+    detection = plots(whole.filter(whole["part"] == "detection"))
+    assert set(detection) == {"robustness.png", "precision_recall.png", "false_drops.png"}
+    assert set(plots(whole.filter(whole["part"] == "usefulness"))) == {
+        "usefulness.png",
+        "recovery.png",
+    }
+
+
+def test_a_recovery_within_its_error_is_not_drawn():
+    assert "recovery.png" not in plots(table(gap_errors=3.9))
+
+
+def test_intervals_and_budget_are_where_the_table_says():
+    figure = PICTURES["usefulness.png"](table())
+    spans = [line.get_xdata() for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert any(list(span) == [0.01, 0.03] for span in map(list, spans))
+    bars = PICTURES["false_drops.png"](table()).axes[0]
+    assert {round(bar.get_height(), 3) for bar in bars.patches} == {0.04, 0.03}
+    assert 0.05 in [line.get_ydata()[0] for line in bars.lines]

@@ -1,0 +1,170 @@
+"""An evaluation, end to end: what it writes, that it goes on where it stopped, what it refuses."""
+
+import logging
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline.config import Config, override
+from pipeline.errors import UserError
+from pipeline.evaluation import usefulness
+from pipeline.evaluation.results import SCHEMA
+from pipeline.schemas import INTERACTIONS, RUNS
+from pipeline.steps import evaluate as step
+from pipeline.steps.evaluate import evaluate
+from pipeline.storage.lake import Lake
+from tests.conftest import Workspace
+
+ARMS = ("cleaned", "random", "oracle")
+
+
+def quick(workspace: Workspace, **asked: object) -> Config:
+    settings = {"seeds": (0, 1), "noise": ("none", "uniform:0.3"), "arms": ARMS, "folds": 2}
+    config = override(workspace.config, "evaluate", settings | asked)
+    config = override(config, "train", {"epochs": 1, "backbone_epochs": 0, "validation_share": 0.6})
+    return override(config, "recommender", {"dim": 16, "hidden": 16, "epochs": 1})
+
+
+def results(folder: str) -> pl.DataFrame:
+    return pl.read_parquet(f"{folder}/results.parquet")
+
+
+@pytest.fixture(scope="module")
+def done(trained, tmp_path_factory) -> tuple[Workspace, str]:
+    out = str(tmp_path_factory.mktemp("evaluation"))
+    assert evaluate(quick(trained), trained.lake, out=out) == out
+    return trained, out
+
+
+def last_run(lake: Lake) -> dict:
+    return lake.scan(RUNS).sort("started_at").last().collect().to_dicts()[0]
+
+
+def test_every_measure_is_a_row_of_the_long_table(done):
+    table = results(done[1])
+    assert table.schema == SCHEMA
+    assert set(table["part"]) == {"detection", "usefulness", "protocol"}
+    assert set(table["dataset"]) == {"clicks"}
+    assert set(table["ties"]) == {"shuffle (seed 0)"}
+    values = table.filter(pl.col("metric") == "NDCG", pl.col("k") == 10, pl.col("versus").is_null())
+    arms = values.group_by("noise").agg(pl.col("arm").unique().sort()).sort("noise")
+    assert arms["arm"].to_list() == [
+        ["cleaned", "random", "raw"],
+        ["cleaned", "noisy", "oracle", "random"],
+    ]
+    assert set(values["seed"]) == {0, 1, None}
+    assert values["value"].is_between(0, 1).all()
+    assert (values.filter(pl.col("seed").is_null())["n"] == 120).all()
+    assert set(table.filter(pl.col("part") == "detection")["noise"]) == {"uniform"}
+
+
+def test_report_and_pictures_lie_beside_the_table(done):
+    folder = done[1]
+    report = Path(folder, "report.md").read_text(encoding="utf-8")
+    assert report.startswith("# Evaluation of clicks\n\n## Headline\n")
+    for name in ("usefulness.png", "robustness.png", "precision_recall.png", "false_drops.png"):
+        assert f"({name})" in report
+        assert Path(folder, name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_run_makes_nothing_anew_and_says_so(done, caplog):
+    workspace, out = done
+    before = results(out)
+    caplog.set_level(logging.INFO, "iadsr")
+    evaluate(quick(workspace), workspace.lake, out=out)
+    assert "ranks of oracle, uniform:0.3, sasrec, seed 1: there already" in caplog.text
+    assert results(out).equals(before)
+    run = last_run(workspace.lake)
+    assert (run["step"], run["status"]) == ("evaluate", "unchanged")
+    assert '"cells": 0' in run["counts"]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
+    config = quick(trained, noise=("none",), seeds=(0,))
+    train_and_rank, trainings = usefulness.train_and_rank, []
+
+    def killed_at_the_second(task, settings, seed):
+        trainings.append(seed)
+        if len(trainings) == 2:
+            raise KeyboardInterrupt
+        return train_and_rank(task, settings, seed)
+
+    monkeypatch.setattr(usefulness, "train_and_rank", killed_at_the_second)
+    for _ in range(2):
+        try:
+            evaluate(config, trained.lake, part="usefulness", out=str(tmp_path))
+        except KeyboardInterrupt:
+            assert not (tmp_path / "report.md").exists()
+    assert len(trainings) == 4  # raw, cleaned (killed), cleaned, random
+    assert (tmp_path / "report.md").exists()
+
+
+def test_what_a_cell_rests_on_names_it(done, monkeypatch):
+    """Another seed of the recommender, another arm: only what changed is made."""
+    workspace, out = done
+    made = []
+    monkeypatch.setattr(
+        usefulness,
+        "train_and_rank",
+        lambda task, settings, seed: (
+            made.append(seed) or task.targets.select("user_id", pl.lit(1).alias("rank"))
+        ),
+    )
+    monkeypatch.setattr(step, "clean_log", lambda *_: pytest.fail("cleaned anew"))
+    more = quick(workspace, arms=("cleaned", "target"), noise=("uniform:0.3",))
+    evaluate(more, workspace.lake, out=out, part="usefulness")
+    assert made == [0, 1]  # the new arm alone
+    other = override(more, "recommender", {"dropout": 0.1})
+    evaluate(other, workspace.lake, out=out, part="usefulness")
+    assert len(made) == 2 + 2 * 3
+
+
+def test_by_default_the_folder_is_the_lakes_and_named_by_the_newest_date(workspace):
+    config = quick(workspace, noise=("uniform:0.3",), seeds=(0,))
+    folder = evaluate(config, workspace.lake, part="detection")
+    newest = workspace.contents(INTERACTIONS)["event_date"].max()
+    assert folder.startswith(f"{workspace.lake.root}/evaluations/{newest}-")
+    assert set(results(folder)["part"]) == {"detection", "protocol"}
+    assert evaluate(config, workspace.lake, date(2024, 1, 12), part="detection") != folder
+
+
+def test_by_global_time_nothing_after_the_date_is_read(workspace, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        usefulness,
+        "train_and_rank",
+        lambda task, settings, seed: (
+            seen.append(task) or task.targets.select("user_id", pl.lit(1).alias("rank"))
+        ),
+    )
+    config = quick(workspace, noise=("none",), seeds=(0,), split="global_time", arms=())
+    evaluate(config, workspace.lake, date(2024, 1, 12), part="usefulness")
+    rows = workspace.contents(INTERACTIONS)
+    upto = rows.filter(pl.col("event_date") <= date(2024, 1, 12))
+    (task,) = seen
+    assert 0 < task.train.height < upto.height < rows.height
+
+
+@pytest.mark.parametrize(
+    ("asked", "part", "says"),
+    [
+        ({"noise": ("none",)}, "detection", "detection needs noise that is known"),
+        ({"noise": ("unifrom:0.1",)}, "all", 'no noise of the kind "unifrom"'),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(workspace, asked, part, says):
+    with pytest.raises(UserError, match=says):
+        evaluate(quick(workspace, **asked), workspace.lake, part=part)
+
+
+def test_without_interactions_or_vectors_there_is_one_clear_line(workspace, tmp_path):
+    config = quick(workspace)
+    with pytest.raises(UserError, match=r"no interactions in .*iadsr ingest"):
+        evaluate(config, Lake(str(tmp_path)))
+    with pytest.raises(UserError, match=r"no interactions up to 1999-01-01.*iadsr ingest"):
+        evaluate(config, workspace.lake, date(1999, 1, 1))
+    other = override(config, "encoder", {"prompt": "another encoder: "})
+    with pytest.raises(UserError, match=r"no vectors of the encoder .*iadsr embed"):
+        evaluate(other, workspace.lake)
