@@ -154,10 +154,10 @@ class RecommenderConfig(BackboneConfig, SoftmaxConfig):
     """The backbone, trained alone, that judges tables in an evaluation."""
 
     backbone: BackboneName = "sasrec"
-    dropout: float = Field(0.4, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     max_length: int = Field(50, ge=1)  # interactions that it reads
-    epochs: int = Field(60, ge=1)
-    patience: int = Field(5, ge=1)
+    epochs: int = Field(40, ge=1)
+    patience: int = Field(6, ge=1)
     batch_positions: int = Field(1024, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
