@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -16,10 +17,14 @@ from pipeline.storage import staging
 from tests.conftest import NIGHT, Workspace
 
 
-def run(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    workspace: Workspace, *arguments: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """The command as a user runs it."""
     command = [sys.executable, "-m", "pipeline", "--config", str(workspace.config_path)]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, check=False, cwd=cwd
+    )
 
 
 def call(capsys, *arguments: str) -> tuple[int, str]:
@@ -69,6 +74,15 @@ def test_a_broken_contract_exits_3_and_publishes_nothing(workspace):
     assert workspace.lake.version(SCORED_INTERACTIONS) == 0
 
 
+def test_an_evaluation_from_the_shell_tells_where_the_report_is(workspace, tmp_path):
+    asked = ["--part", "detection", "--noise", "uniform:0.2", "--seeds", "3", "--out", "report"]
+    done = run(workspace, "evaluate", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "report\n"
+    assert "cleaning of uniform:0.2, seed 3" in done.stderr
+    assert (tmp_path / "report" / "report.md").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -78,6 +92,11 @@ def test_a_broken_contract_exits_3_and_publishes_nothing(workspace):
         (["run", "--date", "2024-01-17", "--model", "none-such"], 'no model "none-such"'),
         (["ingest", "clickz"], "clickz"),
         (["run", "--date", "2999-01-01"], "has not come yet"),
+        (["evaluate", "--noise", "unifrom:0.1"], 'no noise of the kind "unifrom"'),
+        (["evaluate", "--noise", "uniform"], "write kind:rate"),
+        (["evaluate", "--seeds", "a,b"], "are no seeds (write whole numbers"),
+        (["evaluate", "--backbones", "bert"], "(option --backbones): Input should be 'gru4rec'"),
+        (["evaluate", "--part", "detection", "--noise", "none"], "needs noise that is known"),
     ],
 )
 def test_a_wrong_request_exits_2_with_one_line(workspace, capsys, arguments, says):
@@ -98,7 +117,7 @@ def test_a_lake_that_cannot_be_written_is_named_in_one_line(workspace, monkeypat
 
 def test_looking_at_a_lake_that_is_not_there_creates_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for arguments in (["status"], ["explain", "--user", "u"], ["catalog"]):
+    for arguments in (["status"], ["explain", "--user", "u"], ["catalog"], ["evaluate"]):
         code, said = call(capsys, *arguments)
         assert (code, "no lake at" in said) == (2, True)
     code, said = call(capsys, "ingest")
