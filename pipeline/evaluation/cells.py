@@ -7,7 +7,7 @@ import ast
 import hashlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from pipeline.progress import logger
 from pipeline.storage import files
 
 FOLDER = "cells"
+# Packages whose code can change a cell.
+JUDGING = ("pipeline.models", "pipeline.evaluation")
 
 
 @dataclass
@@ -65,26 +67,45 @@ def fingerprint(*frames: pl.DataFrame) -> str:
     return found.hexdigest()[:16]
 
 
-def code_digest(*parts: str) -> str:
-    """Digest of what some modules do; comments, docstrings and layout do not count.
+def code_digest(module: str) -> str:
+    """Digest of what a module and all that it imports of `JUDGING` do.
+
+    Comments, docstrings and layout do not count. Settings do not either: they are told apart.
 
     Parameters
     ----------
-    parts : str
-        Modules ("evaluation/cleaning.py") or packages ("models") of `pipeline`.
+    module : str
+        Name of a module of `pipeline`, for example "pipeline.evaluation.cleaning".
     """
-    root = Path(pipeline.__file__).parent
-    modules = sorted(
-        module
-        for part in parts
-        for module in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))
-    )
-    told = {str(m.relative_to(root)): _meaning(m.read_text(encoding="utf-8")) for m in modules}
+    told: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _file(name)
+        if name in told or file is None:
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        waiting += [found for found in _imported(tree) if found.startswith(JUDGING)]
+        told[name] = _meaning(tree)
     return digest(told, 16)
 
 
-def _meaning(source: str) -> str:
-    tree = ast.parse(source)
+def _file(module: str) -> Path | None:
+    path = Path(pipeline.__file__).parent.joinpath(*module.split(".")[1:])
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _meaning(tree: ast.AST) -> str:
     for node in ast.walk(tree):
         documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:

@@ -22,6 +22,7 @@ LOW = "low"
 HIGH = "high"
 ERROR = "error"
 N = "n"
+DETAIL = "detail"
 
 DETECTION, USEFULNESS, PROTOCOL = "detection", "usefulness", "protocol"
 NO_NOISE = "none"

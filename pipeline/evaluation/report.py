@@ -211,7 +211,7 @@ def _protocol(results: pl.DataFrame) -> Lines:
     yield f"- Data set {first[names.DATASET]}, split {first[names.SPLIT]}, seeds {seeds}."
     yield f"- Equal timestamps: {first[names.TIES]}."
     for row in results.filter(pl.col(names.PART) == names.PROTOCOL).iter_rows(named=True):
-        yield f"- {row[names.METRIC]}: {row[names.VALUE]:,g}"
+        yield f"- {row[names.METRIC]}: {row[names.DETAIL] or f'{row[names.VALUE]:,g}'}"
     yield (
         "- Labels are never cleaned nor injected; items that the user has had (removed ones too) "
         "are not ranked; all other items are, without sampling."

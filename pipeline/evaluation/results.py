@@ -10,7 +10,7 @@ from pipeline import columns as col
 from pipeline.evaluation import metrics, names
 from pipeline.evaluation.metrics import Estimate, Floats
 from pipeline.evaluation.noise import Noise
-from pipeline.evaluation.usefulness import BASELINE_NOISY, BASELINE_RAW
+from pipeline.evaluation.usefulness import BASELINE_NOISY
 
 SCHEMA = {
     names.PART: pl.String,
@@ -31,6 +31,7 @@ SCHEMA = {
     names.HIGH: pl.Float64,
     names.ERROR: pl.Float64,  # standard error
     names.N: pl.Int64,
+    names.DETAIL: pl.String,  # of the protocol: what is no number
 }
 RECOVERY = "recovery of "
 GAP_ERRORS = "standard errors of oracle - noisy, "
@@ -155,9 +156,3 @@ def detection_rows(found: dict[int, pl.DataFrame]) -> Iterator[Row]:
     )
     for row in over_all.iter_rows(named=True):
         yield {**base, **row}
-
-
-def baseline_of(results: pl.DataFrame) -> list[str]:
-    """Names of the baseline arms that are there."""
-    found = set(results[names.ARM].drop_nulls())
-    return [name for name in (BASELINE_RAW, BASELINE_NOISY) if name in found]

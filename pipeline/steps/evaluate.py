@@ -89,8 +89,9 @@ def evaluate(
         raise UserError("detection needs noise that is known: name some, like popularity:0.2")
     as_of = as_of or _newest(lake)
     origin = _origin(config, lake, as_of)
-    folder = out or lake.path(FOLDER, f"{as_of}-{digest(origin, 16)}")
-    asked = {"origin": origin, "asked": config.digest("evaluate"), "part": part}
+    same = {name: value for name, value in origin.items() if name != "interactions_version"}
+    folder = out or lake.path(FOLDER, f"{as_of}-{digest(same, 16)}")
+    asked = {"origin": same, "asked": config.digest("evaluate", "recommender"), "part": part}
     run = runs.Run(runs.run_id("evaluate", asked, as_of), "evaluate", as_of)
     run.encoder_id, run.inputs, run.outputs = origin["encoder_id"], origin, {"folder": folder}
     with runs.record(lake, config, run):
@@ -99,7 +100,7 @@ def evaluate(
         cells = Cells(folder)
         with progress(_cells(config, noises, parts), "evaluate", "cells") as bar:
             work = _Work(config, split, vectors, fingerprint(vectors), cells, parts, bar)
-            rows = [*_protocol(config, split), *_measured(work, noises)]
+            rows = [*_protocol(config, split, origin), *_measured(work, noises)]
         _write(folder, _table(config, lake, rows))
         run.counts = {"cells": cells.made, "cells_there_already": cells.found}
         run.status = runs.SUCCEEDED if cells.made else runs.UNCHANGED
@@ -120,7 +121,8 @@ def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
     earliest = as_of - timedelta(days=config.sequence.history_days)
     rows = lake.partition_rows(INTERACTIONS, interactions)
     return {
-        "interactions": interactions,
+        "as_of": as_of.isoformat(),
+        "interactions_version": interactions,
         "history": digest({str(d): n for d, n in rows.items() if earliest < d <= as_of}, 16),
         "items": lake.version(ITEMS),
         "encoder_id": name_encoder(config.encoder),
@@ -132,7 +134,7 @@ def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
 def _data(
     config: Config, lake: Lake, as_of: date, origin: dict[str, Any]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    frame = read_sequences(lake, config.sequence, as_of, version=origin["interactions"])
+    frame = read_sequences(lake, config.sequence, as_of, version=origin["interactions_version"])
     if frame.is_empty():
         raise UserError(f'no interactions up to {as_of} in {lake.root} (run "iadsr ingest")')
     vectors = read_vectors(lake, origin["encoder_id"], frame[col.ITEM_ID].unique())
@@ -185,7 +187,7 @@ def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
         "data": [fingerprint(log), work.vectors_digest],
         "config": config.digest(*CLEANING_SECTIONS),
         "folds": config.evaluate.folds,
-        "code": code_digest("models", "evaluation/cleaning.py"),
+        "code": code_digest("pipeline.evaluation.cleaning"),
     }
     label = f"{noise}, seed {seed}"
     decided = work.cells.get(
@@ -205,7 +207,7 @@ def _detected(work: _Work, noise: Noise, seed: int, log: pl.DataFrame) -> pl.Dat
     rests_on = {
         "data": [fingerprint(log), work.vectors_digest],
         "config": config.digest(*CLEANING_SECTIONS),
-        "code": code_digest("models", "evaluation/detection.py"),
+        "code": code_digest("pipeline.evaluation.detection"),
     }
     found = work.cells.get(
         "detection", f"{noise}, seed {seed}", rests_on, lambda: detect(config, log, work.vectors)
@@ -242,7 +244,7 @@ def _ranking(
         "data": fingerprint(task.train, task.validate, task.history, task.targets, task.vocabulary),
         "config": settings.model_dump(mode="json"),
         "seed": seed,
-        "code": code_digest("models", "evaluation/recommender.py"),
+        "code": code_digest("pipeline.evaluation.recommender"),
     }
     return work.cells.get(
         "ranks",
@@ -266,7 +268,12 @@ def _dropped(work: _Work, logs: dict[int, pl.DataFrame]) -> Iterator[results.Row
             }
 
 
-def _protocol(config: Config, split: Split) -> Iterator[results.Row]:
+def _protocol(config: Config, split: Split, origin: dict[str, Any]) -> Iterator[results.Row]:
+    told = {name.replace("_", " "): str(value) for name, value in origin.items()}
+    for settings in _recommenders(config):
+        told[f"recommender {settings.backbone}"] = settings.model_dump_json(exclude={"backbone"})
+    for name, text in told.items():
+        yield {names.PART: names.PROTOCOL, names.METRIC: name, names.DETAIL: text}
     facts = {f"{name} (split)": float(count) for name, count in split.counts.items()}
     facts["false-drop budget"] = config.decision.false_drop_budget
     facts["folds of the cleaning"] = config.evaluate.folds

@@ -28,6 +28,7 @@ def table(*, gap_errors: float = 5.0, apart: float = 0.02) -> pl.DataFrame:
     rows = [
         {"part": "protocol", "metric": "false-drop budget", "value": 0.05},
         {"part": "protocol", "metric": "users (split)", "value": 1234.0},
+        {"part": "protocol", "metric": "as of", "detail": "2024-01-20"},
         gain("raw", 0.1, NONE),
         gain("raw", 0.11, NONE, seed=0),
         gain("cleaned", 0.12, NONE),

@@ -56,22 +56,42 @@ def test_a_fingerprint_reads_vectors():
     assert fingerprint(vectors(4.0)) != fingerprint(vectors(4.5))
 
 
-def test_code_is_what_it_does_not_how_it_is_laid_out(tmp_path, monkeypatch):
-    package = tmp_path / "__init__.py"
-    monkeypatch.setattr(cells_module.pipeline, "__file__", str(package))
-    module = tmp_path / "a.py"
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """Digest of a module `a` of the judging packages; the others are as given."""
+    monkeypatch.setattr(cells_module.pipeline, "__file__", str(tmp_path / "__init__.py"))
 
-    def told(source: str) -> str:
-        module.write_text(source)
-        return code_digest("a.py")
+    def digest_of(source: str, **others: str) -> str:
+        for name, text in {"evaluation/a": source, **others}.items():
+            file = tmp_path / f"{name}.py"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        return code_digest("pipeline.evaluation.a")
 
+    return digest_of
+
+
+def test_code_is_what_it_does_not_how_it_is_laid_out(told):
     plain = told("def f(x):\n    return x + 1\n")
-    assert (
-        told('"""Story."""\n\n\ndef f(x):\n    """Add one."""\n    return (x + 1)  # why\n')
-        == plain
-    )
+    documented = '"""Story."""\n\n\ndef f(x):\n    """Add one."""\n    return (x + 1)  # why\n'
+    assert told(documented) == plain
     assert told("def f(x):\n    return x + 2\n") != plain
 
 
-def test_a_package_is_all_its_modules():
-    assert code_digest("models") != code_digest("models/noise.py") != code_digest("storage")
+@pytest.mark.parametrize("how", ["import pipeline.models.b", "from pipeline.models import b"])
+def test_what_a_module_imports_counts_and_what_it_does_not_does_not(told, how):
+    one, deep = {"models/b": "from pipeline.models.c import x"}, "x = 1"
+    plain = told(how, **one, **{"models/c": deep, "models/d": "y = 1"})
+    assert told(how, **one, **{"models/c": deep, "models/d": "y = 2"}) == plain
+    assert told(how, **one, **{"models/c": "x = 2"}) != plain
+
+
+def test_a_recommender_does_not_rest_on_the_signals_of_noise(monkeypatch):
+    files = []
+    file = cells_module._file
+    monkeypatch.setattr(cells_module, "_file", lambda name: files.append(name) or file(name))
+    code_digest("pipeline.evaluation.recommender")
+    assert {"pipeline.models.sasrec", "pipeline.models.losses"} <= set(files)
+    assert not {"pipeline.models.signals", "pipeline.models.calibration"} & set(files)
+    code_digest("pipeline.evaluation.cleaning")
+    assert {"pipeline.models.signals", "pipeline.models.calibration"} <= set(files)

@@ -68,6 +68,7 @@ def test_the_protocol_names_split_ties_seeds_and_counts():
     assert "split leave_one_out, seeds [0]" in text
     assert "Equal timestamps: shuffle (seed 0)." in text
     assert "- users (split): 1,234" in text
+    assert "- as of: 2024-01-20" in text
 
 
 def test_pictures_are_linked():

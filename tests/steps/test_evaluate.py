@@ -1,7 +1,7 @@
 """An evaluation, end to end: what it writes, that it goes on where it stopped, what it refuses."""
 
 import logging
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -127,7 +127,11 @@ def test_by_default_the_folder_is_the_lakes_and_named_by_the_newest_date(workspa
     newest = workspace.contents(INTERACTIONS)["event_date"].max()
     assert folder.startswith(f"{workspace.lake.root}/evaluations/{newest}-")
     assert set(results(folder)["part"]) == {"detection", "protocol"}
-    assert evaluate(config, workspace.lake, date(2024, 1, 12), part="detection") != folder
+
+    later = workspace.lake.scan(INTERACTIONS).head(1).collect()
+    workspace.lake.append(INTERACTIONS, later.with_columns(event_date=newest + timedelta(days=400)))
+    assert evaluate(config, workspace.lake, newest, part="detection") == folder
+    assert last_run(workspace.lake)["status"] == "unchanged"
 
 
 def test_by_global_time_nothing_after_the_date_is_read(workspace, monkeypatch):
