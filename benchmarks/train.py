@@ -35,7 +35,11 @@ def read_task(folder: Path, config: Config) -> tuple[Task, int]:
     vocabulary = count_items(log, 1)
     draw = torch.Generator().manual_seed(0)
     vectors = torch.randn(vocabulary.height, ENCODER_DIM, generator=draw)
-    texts = fit_space(vectors, config.model.semantic_dim).project(vectors).float()
+    texts = (
+        fit_space(vectors, config.model.semantic_dim, config.model.semantic_dim)
+        .project(vectors)
+        .float()
+    )
     sequences = encode(log, col.USER_ID, vocabulary, vocabulary[col.ITEM_ID])
     return Task(sequences, texts, config.sequence.max_length, config.train), vocabulary.height
 
