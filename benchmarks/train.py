@@ -41,7 +41,8 @@ def read_task(folder: Path | None, config: Config) -> tuple[Task, Tensor]:
     vocabulary = count_items(log, 1)
     draw = torch.Generator().manual_seed(0)
     vector_VK = torch.randn(vocabulary.height, ENCODER_DIM, generator=draw)
-    texts = fit_space(vector_VK, config.model.semantic_dim).project(vector_VK).float()
+    dim = config.model.semantic_dim
+    texts = fit_space(vector_VK, dim, dim).project(vector_VK).float()
     sequences = encode(log, col.USER_ID, vocabulary, vocabulary[col.ITEM_ID])
     task = Task(sequences, texts, config.sequence.max_length, config.train)
     return task, torch.cat([torch.zeros(1, ENCODER_DIM), vector_VK])

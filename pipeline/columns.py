@@ -42,6 +42,7 @@ SIGNAL_COLLABORATIVE = "signal_collaborative"
 SIGNAL_SEMANTIC_NEAREST = "signal_semantic_nearest"
 SIGNAL_COLLABORATIVE_NEAREST = "signal_collaborative_nearest"
 SIGNAL_SURPRISE = "signal_surprise"
+SIGNAL_SURPRISE_AROUND = "signal_surprise_around"
 SIGNAL_ALIGNED_LONG_SHORT = "signal_aligned_long_short"
 SIGNAL_ALIGNED_SHORT_LONG = "signal_aligned_short_long"
 SIGNAL_ALIGNED_SHORT_SHORT = "signal_aligned_short_short"
@@ -51,6 +52,7 @@ SIGNALS = (
     SIGNAL_SEMANTIC_NEAREST,
     SIGNAL_COLLABORATIVE_NEAREST,
     SIGNAL_SURPRISE,
+    SIGNAL_SURPRISE_AROUND,
     SIGNAL_ALIGNED_LONG_SHORT,
     SIGNAL_ALIGNED_SHORT_LONG,
     SIGNAL_ALIGNED_SHORT_SHORT,

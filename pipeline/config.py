@@ -150,6 +150,22 @@ class TrainConfig(SoftmaxConfig):
     seed: int = 0
 
 
+class ClozeConfig(SoftmaxConfig):
+    """The model that expects an item from all the others of its sequence."""
+
+    dim: int = Field(128, ge=4)
+    heads: int = Field(4, ge=1)
+    reach: int = Field(16, ge=1)  # positions, to either side, whose distance is told apart
+    dropout: float = Field(0.2, ge=0, lt=1)
+    epochs: int = Field(10, ge=1)
+    corruption: float = Field(0.15, ge=0, lt=1)  # positions that are read as another item
+    hidden_share: float = Field(0.05, ge=0, lt=1)  # positions that are known by their text alone
+    batch_positions: int = Field(4096, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    seed: int = 0
+
+
 class RecommenderConfig(BackboneConfig, SoftmaxConfig):
     """The backbone, trained alone, that judges tables in an evaluation."""
 
@@ -166,9 +182,13 @@ class RecommenderConfig(BackboneConfig, SoftmaxConfig):
 class DecisionConfig(_Section):
     """Signals -> calibrated probability -> threshold per popularity stratum."""
 
+    method: Literal["calibrated", "iadsr"] = "calibrated"  # iadsr: the paper's, to compare with
     false_drop_budget: float = Field(0.05, ge=0, lt=1)
     strata: tuple[int, ...] = (5, 20)  # upper item counts: cold <= 5, middle <= 20, popular above
     injection_rate: float = Field(0.2, gt=0, lt=1)
+    injection_kinds: tuple[Literal["uniform", "popularity", "near", "burst"], ...] = Field(
+        ("uniform", "popularity"), min_length=1
+    )
     min_history: int = Field(4, ge=1)  # shorter sequences are kept
     min_calibration_rows: int = Field(200, ge=1)  # a stratum with fewer is never cut
 
@@ -223,6 +243,7 @@ class Config(_Section):
     sequence: SequenceConfig = SequenceConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    cloze: ClozeConfig = ClozeConfig()
     recommender: RecommenderConfig = RecommenderConfig()
     decision: DecisionConfig = DecisionConfig()
     gate: GateConfig = GateConfig()

@@ -3,13 +3,17 @@
 A night judges its last day; here every interaction is judged, by what stands before and after it.
 """
 
+from dataclasses import replace
+
 import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.evaluation.names import ROW
+from pipeline.evaluation.names import DECISION_IADSR, NOISE_PROBABILITY_IADSR, ROW
 from pipeline.hashing import shard_of
 from pipeline.models.decision import decide
+from pipeline.models.evidence import evidence
+from pipeline.models.model import Model
 from pipeline.models.names import SEQUENCE, WANTED
 from pipeline.models.training import fit_model
 from pipeline.progress import progress
@@ -22,8 +26,8 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
     Parameters
     ----------
     config : Config
-        Its sections sequence, model, train and decision make the models; `evaluate.folds` tells
-        in how many parts the users are judged.
+        Its sections sequence, model, cloze, train and decision make the models;
+        `evaluate.folds` tells in how many parts the users are judged.
     log : pl.DataFrame
         `row` and the columns of `pipeline.sequences.COLUMNS`, sorted by user in sequence order.
         No other column is looked at.
@@ -33,7 +37,8 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
     Returns
     -------
     pl.DataFrame
-        row, noise_probability (null where not scored), decision; in the order of `log`.
+        row, noise_probability (null where not scored) and decision, and what the paper says:
+        noise_probability_iadsr, decision_iadsr; in the order of `log`.
 
     Raises
     ------
@@ -47,11 +52,27 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
     parts = []
     with progress(folds, "clean", "folds") as bar:
         for number in range(folds):
-            model = fit_model(config, frame.filter(fold != number), vectors, {})
+            model = fit_model(config, frame.filter(fold != number), vectors, {}, scope="log")
             ours = frame.filter(fold == number).with_columns(
                 pl.col(col.USER_ID).alias(SEQUENCE), pl.lit(True).alias(WANTED)
             )
-            decided = decide(model, ours, vectors)
-            parts.append(decided.select(ROW, col.NOISE_PROBABILITY, col.DECISION))
+            parts.append(_judged(model, ours, vectors))
             bar.update(1)
     return pl.concat(parts).sort(ROW)
+
+
+def _judged(model: Model, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+    rows = evidence(model.instruments, frame, vectors)
+    told = [ROW, col.NOISE_PROBABILITY, col.DECISION]
+    paper = decide(_by_the_paper(model), rows).select(told)
+    paper = paper.rename(
+        {col.NOISE_PROBABILITY: NOISE_PROBABILITY_IADSR, col.DECISION: DECISION_IADSR}
+    )
+    return decide(model, rows).select(told).join(paper, on=ROW, maintain_order="left")
+
+
+def _by_the_paper(model: Model) -> Model:
+    settings = model.instruments.settings
+    decision = settings.decision.model_copy(update={"method": "iadsr"})
+    tools = replace(model.instruments, settings=replace(settings, decision=decision))
+    return replace(model, instruments=tools)

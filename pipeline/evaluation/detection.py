@@ -6,7 +6,15 @@ from torch import Tensor
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.evaluation.names import ARM, DECISION_IADSR, METRIC, VALUE, K, N
+from pipeline.evaluation.names import (
+    ARM,
+    DECISION_IADSR,
+    METRIC,
+    NOISE_PROBABILITY_IADSR,
+    VALUE,
+    K,
+    N,
+)
 from pipeline.models.calibration import (
     auroc,
     average_precision,
@@ -38,8 +46,8 @@ def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataF
     config : Config
         Its strata are reported apart.
     log : pl.DataFrame
-        Columns item_id, injected, noise_probability, decision, and decision_iadsr where the
-        paper's decision was taken too.
+        Columns item_id, injected, noise_probability, decision; noise_probability_iadsr and
+        decision_iadsr where the paper was asked, too.
     vectors : pl.DataFrame
         Columns item_id and vector.
 
@@ -51,21 +59,27 @@ def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataF
     """
     count = pl.len().over(col.ITEM_ID).cast(pl.Int64)
     rows = log.with_columns(count.alias(COUNT))
-    rows = rows.with_columns(stratum_of(pl.col(COUNT), config.decision.strata).alias(col.STRATUM))
+    has_text = pl.col(col.ITEM_ID).is_in(vectors[col.ITEM_ID].implode())
+    stratum = stratum_of(pl.col(COUNT), has_text, config.decision.strata)
+    rows = rows.with_columns(stratum.alias(col.STRATUM))
     # Not scored is not suspected; popularity alone is the control that every score must beat.
     scores = {
         "ours": pl.col(col.NOISE_PROBABILITY).fill_null(0.0),
         "popularity": -pl.col(COUNT).cast(pl.Float64),
     }
+    if NOISE_PROBABILITY_IADSR in rows.columns:
+        scores["iadsr"] = pl.col(NOISE_PROBABILITY_IADSR).fill_null(0.0)
     decisions = {"ours": col.DECISION, "iadsr": DECISION_IADSR}
     found: list[Row] = []
-    for stratum in (None, *strata_names(config.decision.strata)):
-        here = rows if stratum is None else rows.filter(pl.col(col.STRATUM) == stratum)
+    for part in (None, *strata_names(config.decision.strata)):
+        here = rows if part is None else rows.filter(pl.col(col.STRATUM) == part)
+        if here.is_empty():
+            continue
         for name, score in scores.items():
-            found += _ranking(name, stratum, here, score)
+            found += _ranking(name, part, here, score)
         for name, column in decisions.items():
             if column in rows.columns:
-                found += _decided(name, stratum, here, pl.col(column) == REMOVE)
+                found += _decided(name, part, here, pl.col(column) == REMOVE)
     return pl.DataFrame(found, schema=SCHEMA, orient="row")
 
 

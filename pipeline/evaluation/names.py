@@ -2,7 +2,9 @@
 
 # A row of the log that is judged: its place in the (possibly noise-injected) training log.
 ROW = "row"
+# What the paper would say of it.
 DECISION_IADSR = "decision_iadsr"
+NOISE_PROBABILITY_IADSR = "noise_probability_iadsr"
 
 # A measured value.
 PART = "part"

@@ -48,8 +48,19 @@ def parse(text: str) -> Noise:
     return Noise(found.group(1), float(found.group(2)))
 
 
-def noisy_log(split: Split, noise: Noise, seed: int) -> pl.DataFrame:
+def noisy_log(split: Split, noise: Noise, seed: int, vectors: pl.DataFrame) -> pl.DataFrame:
     """The training part with the noise in it.
+
+    Parameters
+    ----------
+    split : Split
+        Its labels tell what is no noise.
+    noise : Noise
+        What to inject.
+    seed : int
+        Equal seeds give equal noise.
+    vectors : pl.DataFrame
+        Columns item_id and vector: noise can be near by its text.
 
     Returns
     -------
@@ -59,9 +70,14 @@ def noisy_log(split: Split, noise: Noise, seed: int) -> pl.DataFrame:
     if noise.none:
         log = split.train.with_columns(pl.lit(False).alias(INJECTED))
     else:
-        vocabulary = count_items(split.train, 1)
         log = inject(
-            split.train, col.USER_ID, vocabulary, rate=noise.rate, seed=seed, kinds=(noise.kind,)
+            split.train,
+            col.USER_ID,
+            count_items(split.train, 1),
+            rate=noise.rate,
+            seed=seed,
+            kinds=(noise.kind,),
+            vectors=vectors,
         ).drop(KIND)
         later = pl.concat(
             [split.between.select(col.USER_ID, col.ITEM_ID), split.validate, split.test]

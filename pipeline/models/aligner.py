@@ -48,8 +48,10 @@ class Aligner(nn.Module):
         self.long = nn.Linear(config.semantic_dim, config.dim, bias=False)  # W_L
         self.decoder = nn.Linear(config.dim, config.dim)  # Dec
 
-    def views(self, batch: Batch, text_TP: Tensor) -> Views:
+    def views(self, batch: Batch, z_BLP: Tensor) -> Views:
         """Collaborative and semantic view, short- and long-term (eq. 1 to 4).
+
+        `z_BLP` is the projected text of each position, zero where there is none.
 
         s_t = W_s z_t of the item's own text, s_L = W_L (z_1 + .. + z_n): the formulas of section 3
         (design, 5.1). The paper's code embeds the joined titles 1..t instead, of which the item at
@@ -57,7 +59,6 @@ class Aligner(nn.Module):
         the others, and by the state before it. The InfoNCE terms pair the plain views.
         """
         c_BLD = self.backbone.states(batch.item_BL)
-        z_BLP = text_TP[batch.text_BL]
         c_BD, c_others_BLD = self.backbone.pool(c_BLD, batch.mask_BL)
         total_B1P = z_BLP.sum(dim=1, keepdim=True)  # only directions count: as good as the mean
         return Views(
@@ -79,8 +80,10 @@ class Aligner(nn.Module):
         draw: torch.Generator,
     ) -> dict[str, Tensor]:
         """Stage two: every term of the objective (eq. 5 to 11), unweighted."""
-        views, temperature = self.views(batch, text_TP), self.config.temperature
+        views, temperature = self.views(batch, text_TP[batch.text_BL]), self.config.temperature
         mask_N = gumbel_mask(sum_of_cosines(views)[batch.mask_BL], tau, draw)
+        gated_B = cosine(views.c_BD.detach(), views.s_BD.detach()) < self.config.user_gate
+        mask_N = mask_N.masked_fill(gated_B.unsqueeze(1).expand_as(batch.mask_BL)[batch.mask_BL], 1)
         entropy_N = self._next_item_loss(views.before_BLD, batch, negatives)
         some_M = torch.randperm(len(mask_N), generator=draw)[:COMPARED]
         some_B = torch.randperm(len(views.c_BD), generator=draw)[:COMPARED]

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from pipeline import columns as col
 from pipeline.models.names import COMPANY_COLLABORATIVE, COMPANY_SEMANTIC, COUNT
@@ -19,37 +20,61 @@ from pipeline.models.names import COMPANY_COLLABORATIVE, COMPANY_SEMANTIC, COUNT
 # genuine items are, and each stratum has a budget of its own.
 CONTEXT = (COUNT, col.HISTORY_LENGTH, COMPANY_SEMANTIC, COMPANY_COLLABORATIVE)
 FEATURES = (*col.SIGNALS, *CONTEXT)
+NEW, TEXTLESS = "new", "no text"
 # Probabilities are rounded to this step before they meet a threshold, so that shards agree.
 DECIMALS = 6
-HIDDEN = 16
-WEIGHT_DECAY = 1e-3
-FIT_STEPS = 200
+KNOTS = 9  # quantiles between which a signal's rank is a line
+KNOT_ROWS = 200_000  # that the quantiles are told from
+WIDTHS = (64, 32)
+EPOCHS = 30
+BATCH_ROWS = 512
+LEARNING_RATE = 3e-3
+WEIGHT_DECAY = 1e-2
+DROPOUT = 0.1
 
 
 @dataclass(frozen=True)
 class Calibrator:
-    """Standardised signals -> one small hidden layer -> the log-odds of noise. All float64."""
+    """Signals, each by value, by rank and by absence -> two hidden layers -> log-odds of noise.
+
+    All float64, so that a probability does not depend on who shares the batch.
+    """
 
     mean_F: Tensor
     scale_F: Tensor
-    inner_FH: Tensor
-    bias_H: Tensor
-    outer_H: Tensor
+    knot_FK: Tensor
+    first_GH: Tensor  # G = 3 F
+    first_bias_H: Tensor
+    second_HE: Tensor
+    second_bias_E: Tensor
+    last_E: Tensor
     bias: Tensor
 
     def log_odds(self, feature_NF: Tensor) -> Tensor:
-        """Log-odds (N,) of noise at the injection rate that it was fitted on."""
-        return self._forward((feature_NF - self.mean_F) / self.scale_F)
+        """Log-odds (N,) of noise at the injection rate that it was fitted on; NaN: missing."""
+        return self._forward(self._prepare(feature_NF))
 
     def contributions(self, feature_NF: Tensor, groups: list[list[int]]) -> Tensor:
         """What each group of features adds to the log-odds against its average value (N, G)."""
-        x_NF = (feature_NF - self.mean_F) / self.scale_F
-        whole_N = self._forward(x_NF)
-        without = [self._forward(x_NF.index_fill(1, torch.tensor(g), 0.0)) for g in groups]
+        x_NG, width = self._prepare(feature_NF), feature_NF.shape[1]
+        whole_N = self._forward(x_NG)
+        average = [torch.tensor([i + width * k for i in g for k in range(3)]) for g in groups]
+        without = [self._forward(x_NG.index_fill(1, columns, 0.0)) for columns in average]
         return whole_N.unsqueeze(-1) - torch.stack(without, dim=1)
 
-    def _forward(self, x_NF: Tensor) -> Tensor:
-        return torch.tanh(x_NF @ self.inner_FH + self.bias_H) @ self.outer_H + self.bias
+    def _prepare(self, feature_NF: Tensor) -> Tensor:
+        """Standardised value, rank in [-2, 2], and absence (N, 3 F); what is absent is average."""
+        absent_NF = feature_NF.isnan()
+        value_NF = torch.where(absent_NF, self.mean_F, feature_NF)
+        rank_NF = torch.stack(
+            [_rank(x_N, knot_K) for x_N, knot_K in zip(value_NF.T, self.knot_FK, strict=True)], 1
+        )
+        scaled_NF = (value_NF - self.mean_F) / self.scale_F
+        return torch.cat([scaled_NF, rank_NF.masked_fill(absent_NF, 0.0), absent_NF.double()], 1)
+
+    def _forward(self, x_NG: Tensor) -> Tensor:
+        hidden_NH = F.silu(x_NG @ self.first_GH + self.first_bias_H)
+        return F.silu(hidden_NH @ self.second_HE + self.second_bias_E) @ self.last_E + self.bias
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights by name."""
@@ -59,6 +84,14 @@ class Calibrator:
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Calibrator":
         """The calibrator whose `tensors()` these are."""
         return cls(**tensors)
+
+
+def _rank(x_N: Tensor, knot_K: Tensor) -> Tensor:
+    """Where values stand among rising quantiles, from -2 to 2, a line between two of them."""
+    upper_N = torch.searchsorted(knot_K, x_N.contiguous()).clamp(1, len(knot_K) - 1)
+    low_N, high_N = knot_K[upper_N - 1], knot_K[upper_N]
+    part_N = ((x_N - low_N) / (high_N - low_N).clamp(min=1e-9)).clamp(0, 1)
+    return (upper_N - 1 + part_N) * (4 / (len(knot_K) - 1)) - 2
 
 
 def features(rows: pl.DataFrame) -> Tensor:
@@ -72,31 +105,53 @@ def features(rows: pl.DataFrame) -> Tensor:
 
 
 def fit_calibrator(feature_NF: Tensor, noise_N: Tensor, seed: int) -> Calibrator:
-    """Minimise cross-entropy plus weight decay by L-BFGS from a seeded start."""
-    draw = torch.Generator().manual_seed(seed)
-    mean_F, scale_F = feature_NF.mean(dim=0), feature_NF.std(dim=0).clamp(min=1e-9)
-    share = noise_N.double().mean().clamp(1e-6, 1 - 1e-6)
-    width = feature_NF.shape[1]
-    start = [
-        torch.randn(width, HIDDEN, generator=draw, dtype=torch.float64) / math.sqrt(width),
-        torch.zeros(HIDDEN, dtype=torch.float64),
-        torch.randn(HIDDEN, generator=draw, dtype=torch.float64) / math.sqrt(HIDDEN),
-        torch.logit(share),
-    ]
-    weights = [x.requires_grad_() for x in start]
-    optimizer = torch.optim.LBFGS(weights, max_iter=FIT_STEPS, line_search_fn="strong_wolfe")
-    target_N = noise_N.double()
+    """Minimise cross-entropy by AdamW from a seeded start; features may be NaN."""
+    torch.manual_seed(seed)
+    mean_F = feature_NF.nanmean(dim=0).nan_to_num()
+    centred_NF = (feature_NF - mean_F).nan_to_num()
+    scale_F = centred_NF.square().mean(dim=0).sqrt().clamp(min=1e-9)
+    steps_K = torch.linspace(0, 1, KNOTS, dtype=torch.float64)
+    some_MF = torch.where(feature_NF.isnan(), mean_F, feature_NF)[:KNOT_ROWS]
+    knot_FK = torch.quantile(some_MF, steps_K, dim=0).T.contiguous()
+    width, (hidden, narrow) = 3 * feature_NF.shape[1], WIDTHS
+    first, second, last = (
+        nn.Linear(a, b, dtype=torch.float64)
+        for a, b in ((width, hidden), (hidden, narrow), (narrow, 1))
+    )
+    net = nn.Sequential(
+        first, nn.SiLU(), nn.Dropout(DROPOUT), second, nn.SiLU(), nn.Dropout(DROPOUT), last
+    )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        logit_N = Calibrator(mean_F, scale_F, *weights).log_odds(feature_NF)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logit_N, target_N)
-        loss = loss + WEIGHT_DECAY * (weights[0].square().sum() + weights[2].square().sum())
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+    def fitted() -> Calibrator:
+        return Calibrator(
+            mean_F=mean_F,
+            scale_F=scale_F,
+            knot_FK=knot_FK,
+            first_GH=first.weight.detach().T.contiguous(),
+            first_bias_H=first.bias.detach(),
+            second_HE=second.weight.detach().T.contiguous(),
+            second_bias_E=second.bias.detach(),
+            last_E=last.weight.detach()[0],
+            bias=last.bias.detach()[0],
+        )
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return Calibrator(mean_F, scale_F, *(x.detach() for x in weights))
+    _descend(net, fitted()._prepare(feature_NF), noise_N.double())
+    return fitted()
+
+
+def _descend(net: nn.Module, x_NG: Tensor, target_N: Tensor) -> None:
+    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    batches = max(len(x_NG) // BATCH_ROWS, 1)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=EPOCHS * batches + 1
+    )
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(x_NG)).chunk(batches):
+            loss = F.binary_cross_entropy_with_logits(net(x_NG[rows])[:, 0], target_N[rows])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            rate.step()
 
 
 def probability(log_odds_N: Tensor) -> Tensor:
@@ -117,19 +172,32 @@ def threshold(genuine: pl.Series, budget: float) -> float | None:
     return cut if cut <= 1 else None
 
 
-def stratum_of(count: pl.Expr, bounds: tuple[int, ...]) -> pl.Expr:
-    """Name of the popularity stratum: "1-5", "6-20", "21+" for bounds (5, 20)."""
+def stratum_of(count: pl.Expr, has_text: pl.Expr, bounds: tuple[int, ...]) -> pl.Expr:
+    """Name of the popularity stratum: "1-5", "6-20", "21+" for bounds (5, 20).
+
+    What lacks one view is judged by the other alone, and has a budget of its own: `NEW` where
+    `count` is null, `TEXTLESS` without text. Null without either.
+    """
     names = strata_names(bounds)
-    return pl.coalesce(
+    popularity = pl.coalesce(
         *(pl.when(count <= b).then(pl.lit(name)) for b, name in zip(bounds, names, strict=False)),
-        pl.lit(names[-1]),
+        pl.when(count.is_not_null()).then(pl.lit(names[len(bounds)])),
+    )
+    return (
+        pl.when(has_text & count.is_null())
+        .then(pl.lit(NEW))
+        .when(~has_text & count.is_not_null())
+        .then(pl.lit(TEXTLESS))
+        .when(has_text)
+        .then(popularity)
     )
 
 
 def strata_names(bounds: tuple[int, ...]) -> list[str]:
-    """Names of the strata, rarest first."""
+    """Names of the strata: by popularity, rarest first, then `NEW` and `TEXTLESS`."""
     lower = [1, *(bound + 1 for bound in bounds)]
-    return [f"{a}-{b}" for a, b in zip(lower, bounds, strict=False)] + [f"{lower[-1]}+"]
+    popularity = [f"{a}-{b}" for a, b in zip(lower, bounds, strict=False)] + [f"{lower[-1]}+"]
+    return [*popularity, NEW, TEXTLESS]
 
 
 def thresholds_table(

@@ -12,7 +12,7 @@ import polars as pl
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
-from pipeline.config import DecisionConfig, ModelConfig, SequenceConfig
+from pipeline.config import ClozeConfig, DecisionConfig, ModelConfig, SequenceConfig
 from pipeline.errors import ContractError, UserError
 from pipeline.models.model import Model, Settings, from_tensors
 from pipeline.storage import files
@@ -60,6 +60,7 @@ def load(lake: Lake, version: str) -> Model:
     settings = Settings(
         sequence=SequenceConfig.model_validate(sections["sequence"]),
         model=ModelConfig.model_validate(sections["model"]),
+        cloze=ClozeConfig.model_validate(sections["cloze"]),
         decision=DecisionConfig.model_validate(sections["decision"]),
     )
     vocabulary = pl.read_parquet(io.BytesIO(contents[VOCABULARY]))

@@ -52,16 +52,24 @@ class Proposal:
 def next_item_loss(
     backbone: Backbone, before_ND: Tensor, item_N: Tensor, negatives: Negatives
 ) -> Tensor:
-    """-log p(item | state before it) (N,): the softmax over the item and the negatives.
+    """-log p(item | state before it) (N,): the softmax over the item and the negatives."""
+    own_ND, other_MD = backbone.items(item_N), backbone.items(negatives.item_M)
+    return softmax_loss(before_ND, own_ND, item_N, other_MD, negatives)
+
+
+def softmax_loss(
+    state_ND: Tensor, own_ND: Tensor, item_N: Tensor, other_MD: Tensor, negatives: Negatives
+) -> Tensor:
+    """-log p(item | state) (N,), from the vectors of the items and of the negatives.
 
     The item counts once, also if it is among the negatives.
     """
-    own_N = (before_ND * backbone.items(item_N)).sum(dim=-1)
+    own_N = (state_ND * own_ND).sum(dim=-1)
     column_N = torch.searchsorted(negatives.item_M, item_N).clamp(max=len(negatives.item_M) - 1)
     column_N = torch.where(negatives.item_M[column_N] == item_N, column_N, -1)
     bias_M = negatives.bias_M.to(own_N.dtype)
     rest_N: Tensor = _LogSumExp.apply(  # type: ignore[no-untyped-call]
-        before_ND, backbone.items(negatives.item_M), bias_M, column_N
+        state_ND, other_MD, bias_M, column_N
     )
     loss_N: Tensor = torch.logaddexp(own_N, rest_N) - own_N
     return loss_N

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from pipeline import columns as col
-from pipeline.config import DecisionConfig, ModelConfig, SequenceConfig
+from pipeline.config import ClozeConfig, DecisionConfig, ModelConfig, SequenceConfig
 from pipeline.models.aligner import Aligner
 from pipeline.models.backbones import build
 from pipeline.models.calibration import Calibrator
+from pipeline.models.cloze import Cloze
 from pipeline.models.names import COUNT
 from pipeline.models.semantic import SemanticSpace
 
@@ -22,6 +23,7 @@ class Settings:
 
     sequence: SequenceConfig
     model: ModelConfig
+    cloze: ClozeConfig
     decision: DecisionConfig
 
 
@@ -32,9 +34,11 @@ class Instruments:
     settings: Settings
     vocabulary: pl.DataFrame
     aligner: Aligner
+    cloze: Cloze
     space: SemanticSpace
     factor_VR: Tensor
-    sample_M: Tensor  # item numbers over which the surprise is normalised
+    sample_M: Tensor  # item numbers over which surprises are normalised
+    around_MD: Tensor  # their vectors in the cloze, with the texts that it was trained on
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,15 @@ class Model:
         """All weights by name."""
         tools = self.instruments
         aligner = {f"aligner.{name}": x for name, x in tools.aligner.state_dict().items()}
-        return aligner | {
+        cloze = {f"cloze.{name}": x for name, x in tools.cloze.state_dict().items()}
+        return {
+            **aligner,
+            **cloze,
             "semantic.mean": tools.space.mean_K,
             "semantic.components": tools.space.components_KP,
             "collaborative.factors": tools.factor_VR,
             "surprise.sample": tools.sample_M,
+            "surprise.around": tools.around_MD,
             **{f"calibrator.{name}": x for name, x in self.calibrator.tensors().items()},
         }
 
@@ -74,13 +82,17 @@ def from_tensors(
     """The model whose `tensors()` these are."""
     aligner = new_aligner(vocabulary.height, settings.model)
     aligner.load_state_dict(_below("aligner.", tensors))
+    cloze = Cloze(vocabulary.height, settings.model.semantic_dim, settings.cloze)
+    cloze.load_state_dict(_below("cloze.", tensors))
     instruments = Instruments(
         settings=settings,
         vocabulary=vocabulary,
         aligner=aligner.eval(),
+        cloze=cloze.eval(),
         space=SemanticSpace(tensors["semantic.mean"], tensors["semantic.components"]),
         factor_VR=tensors["collaborative.factors"],
         sample_M=tensors["surprise.sample"],
+        around_MD=tensors["surprise.around"],
     )
     calibrator = Calibrator.from_tensors(_below("calibrator.", tensors))
     return Model(instruments=instruments, calibrator=calibrator, card=card)

@@ -1,9 +1,10 @@
-"""Rehearses nights on held-out users: their sequences cut at a date, with known noise put in.
+"""Rehearses cleaning on held-out users: their sequences, with known noise put in.
 
-What the night will meet is what calibration sees: history first, labels on the last day only.
+A rehearsed night is a sequence cut at a date, of which the last day is judged, as in production;
+a rehearsed log is whole sequences, all judged, as in the cleaning of a training log at once.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -15,15 +16,22 @@ from pipeline.errors import UserError
 from pipeline.hashing import stable_hash
 from pipeline.models import calibration
 from pipeline.models.calibration import Calibrator
-from pipeline.models.decision import evidence
+from pipeline.models.evidence import evidence
 from pipeline.models.model import Instruments
-from pipeline.models.names import DOUBT, INJECTED, KIND, SEQUENCE, WANTED
+from pipeline.models.names import DOUBT, HIDE_ITEM, HIDE_TEXT, INJECTED, KIND, SEQUENCE, WANTED
 from pipeline.models.noise import inject
 from pipeline.sequences import within_reach
 
+Scope = Literal["night", "log"]
+
 NIGHTS_PER_USER = 4
-# Rows of all rehearsed nights together, history included: a bound of time and memory.
+# Rows of all rehearsed sequences together, history included: a bound of time and memory.
 MAX_ROWS = 300_000
+# So many times noise is drawn anew; in a further one, so many rows lack their item or their text.
+DRAWS = 2
+HIDDEN_SHARE = 0.15
+# One user in so many sets the thresholds; the others fit the calibrator.
+THRESHOLD_PARTS = 3
 
 
 def nights(held_out: pl.DataFrame, max_length: int, seed: int) -> pl.DataFrame:
@@ -45,36 +53,81 @@ def nights(held_out: pl.DataFrame, max_length: int, seed: int) -> pl.DataFrame:
         pl.col("lot").alias(SEQUENCE), (pl.col(col.EVENT_DATE) == pl.col("night")).alias(WANTED)
     ).drop("lot", "night")
     cut = cut.filter(within_reach(pl.col(WANTED), SEQUENCE, max_length))
-    return cut.filter((pl.int_range(pl.len()) < MAX_ROWS).first().over(SEQUENCE))
+    return _bounded(cut)
+
+
+def logs(held_out: pl.DataFrame) -> pl.DataFrame:
+    """Whole sequences of the held-out users, all rows `wanted`."""
+    user = pl.col(col.USER_ID).rle_id().alias(SEQUENCE)
+    return _bounded(held_out.with_columns(user, pl.lit(True).alias(WANTED)))
+
+
+def _bounded(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter((pl.int_range(pl.len()) < MAX_ROWS).first().over(SEQUENCE))
 
 
 def rehearse(
-    instruments: Instruments, held_out: pl.DataFrame, vectors: pl.DataFrame, seed: int
+    instruments: Instruments,
+    held_out: pl.DataFrame,
+    vectors: pl.DataFrame,
+    seed: int,
+    scope: Scope = "night",
 ) -> pl.DataFrame:
-    """Evidence on the last day of every rehearsed night, with `injected` and `kind`."""
+    """Evidence on every judged row of every rehearsal, with `injected` and `kind`.
+
+    Where something is hidden of a row (its item's number or its text), only that row counts:
+    it tells what new items, and items without text, look like.
+    """
     settings = instruments.settings
-    frame = nights(held_out, settings.sequence.max_length, seed)
-    rate = settings.decision.injection_rate
-    noisy = inject(frame, SEQUENCE, instruments.vocabulary, rate=rate, seed=seed)
-    return evidence(instruments, noisy, vectors).filter(pl.col(DOUBT).is_null())
+    if scope == "night":
+        frame = nights(held_out, settings.sequence.max_length, seed)
+    else:
+        frame = logs(held_out)
+    found = []
+    for number in range(DRAWS + 1):
+        noisy = inject(
+            frame,
+            SEQUENCE,
+            instruments.vocabulary,
+            rate=settings.decision.injection_rate,
+            seed=seed + number,
+            kinds=settings.decision.injection_kinds,
+            vectors=vectors,
+        )
+        if number == DRAWS:
+            noisy = _hide(noisy, seed)
+        rows = evidence(instruments, noisy, vectors)
+        if number == DRAWS:
+            rows = rows.filter(pl.col(HIDE_ITEM) | pl.col(HIDE_TEXT)).drop(HIDE_ITEM, HIDE_TEXT)
+        found.append(rows.filter(pl.col(DOUBT).is_null()))
+    return pl.concat(found)
+
+
+def _hide(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    lot = np.random.default_rng(seed).random(frame.height)
+    return frame.with_columns(
+        pl.Series(HIDE_ITEM, lot < HIDDEN_SHARE) & pl.col(WANTED),
+        pl.Series(HIDE_TEXT, lot > 1 - HIDDEN_SHARE) & pl.col(WANTED),
+    )
 
 
 def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Calibrator, Any]:
-    """Fit the calibrator on one half of the users, choose thresholds on the other.
+    """Fit the calibrator on most of the users, choose thresholds on the others.
 
     Returns
     -------
     tuple
         The calibrator, and the part `calibration` of the card: thresholds and their effect per
-        stratum, calibration error, detection per kind of noise, all on the second half.
+        stratum, calibration error, detection per kind of noise, all on the other users.
 
     Raises
     ------
     UserError
-        A half has no noise, or nothing genuine.
+        A part has no noise, or nothing genuine.
     """
-    half = stable_hash(pl.col(col.USER_ID), pl.lit("calibration")) % 2 == 0
-    first, second = rows.filter(half), rows.filter(~half)
+    lot = stable_hash(pl.col(col.USER_ID), pl.lit("calibration")).reinterpret(signed=False)
+    others = lot % THRESHOLD_PARTS == 0
+    first, second = rows.filter(~others), rows.filter(others)
     if min(part[INJECTED].n_unique() for part in (first, second)) < 2:
         raise UserError(
             f"too few users to calibrate on: {rows.height} interactions on the rehearsed nights of "
@@ -87,6 +140,7 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     truth = torch.tensor(second[INJECTED].to_numpy())
     report = {
         "injection_rate": config.injection_rate,
+        "injection_kinds": list(config.injection_kinds),
         "false_drop_budget": config.false_drop_budget,
         "rows_fitted": first.height,
         "rows_judged": second.height,

@@ -26,19 +26,19 @@ class SemanticSpace:
         return torch.cat([text_TP.new_zeros(1, text_TP.shape[1]), text_TP])
 
 
-def fit_space(vector_TK: Tensor, dim: int) -> SemanticSpace:
-    """Mean and `dim` leading principal components of the catalogue's vectors.
+def fit_space(vector_TK: Tensor, dim: int, wide: int) -> SemanticSpace:
+    """Mean and `wide` leading principal components of the catalogue's vectors.
 
-    Scaled so that a projected vector has unit length on average; with fewer than `dim`
-    dimensions to be had, the rest are zero.
+    Scaled so that the first `dim`, which models are trained on, have unit length on average; with
+    fewer dimensions to be had, the rest are zero.
     """
     x_TK = vector_TK.double()
     mean_K = x_TK.mean(dim=0)
     centred_TK = x_TK - mean_K
     _, basis_KK = torch.linalg.eigh(centred_TK.T @ centred_TK)
-    leading_KP = basis_KK.flip(dims=[1])[:, :dim]
-    scale = (centred_TK @ leading_KP).norm(dim=1).mean().clamp(min=1e-12)
-    components_KP = torch.zeros(x_TK.shape[1], dim, dtype=torch.float64)
+    leading_KP = basis_KK.flip(dims=[1])[:, :wide]
+    scale = (centred_TK @ leading_KP[:, :dim]).norm(dim=1).mean().clamp(min=1e-12)
+    components_KP = torch.zeros(x_TK.shape[1], wide, dtype=torch.float64)
     components_KP[:, : leading_KP.shape[1]] = leading_KP / scale
     return SemanticSpace(mean_K.float(), components_KP.float())
 

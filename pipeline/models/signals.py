@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline import columns as col
-from pipeline.models.aligner import Aligner, cosines
+from pipeline.models.aligner import cosines
 from pipeline.models.batches import Batch, Sequences, batches, windows
 from pipeline.models.model import Instruments
 from pipeline.models.names import COMPANY_COLLABORATIVE, COMPANY_SEMANTIC, VIEWS_AGREE
@@ -28,6 +28,7 @@ WINDOWED = (
     col.SIGNAL_SEMANTIC_NEAREST,
     col.SIGNAL_COLLABORATIVE_NEAREST,
     col.SIGNAL_SURPRISE,
+    col.SIGNAL_SURPRISE_AROUND,
     VIEWS_AGREE,
 )
 MEASURED = (*col.SIGNALS, COMPANY_SEMANTIC, COMPANY_COLLABORATIVE, VIEWS_AGREE)
@@ -38,6 +39,8 @@ def exact(instruments: Instruments) -> Instruments:
     return replace(
         instruments,
         aligner=copy.deepcopy(instruments.aligner).double().eval(),
+        cloze=copy.deepcopy(instruments.cloze).double().eval(),
+        around_MD=instruments.around_MD.double(),
         factor_VR=instruments.factor_VR.double(),
     )
 
@@ -67,22 +70,22 @@ def collaborative(factor_VR: Tensor, sequences: Sequences) -> Tensor:
     return others_cosine(factor_VR[sequences.item_N], sequences.sequence_N)
 
 
-def surprise(aligner: Aligner, before_ND: Tensor, item_N: Tensor, sample_M: Tensor) -> Tensor:
-    """-log p(item | items before it), the softmax over a fixed sample of the catalogue.
+def surprise(
+    state_ND: Tensor, own_ND: Tensor, item_N: Tensor, sample: tuple[Tensor, Tensor]
+) -> Tensor:
+    """-log p(item | state) (N,), the softmax over a fixed sample of the catalogue.
 
-    The item itself always counts in the normaliser. NaN for unknown items.
+    `sample` is the numbers (M,) and the vectors (M, D) of its items. The item itself always counts
+    in the normaliser, once.
     """
-    parts = torch.split(torch.arange(len(item_N)), SOFTMAX_ROWS)
-    found = [_surprise(aligner, before_ND[part], item_N[part], sample_M) for part in parts]
-    return torch.cat(found)
-
-
-def _surprise(aligner: Aligner, before_ND: Tensor, item_N: Tensor, sample_M: Tensor) -> Tensor:
-    own_N1 = (before_ND * aligner.backbone.items(item_N)).sum(dim=-1, keepdim=True)
-    logit_NM = aligner.backbone.scores(before_ND, sample_M)
-    logit_NM = logit_NM.masked_fill(item_N.unsqueeze(-1) == sample_M, -torch.inf)
-    loss_N = torch.logsumexp(torch.cat([own_N1, logit_NM], dim=1), dim=1) - own_N1[:, 0]
-    return torch.where(item_N > 0, loss_N, torch.nan)
+    number_M, other_MD = sample
+    found = []
+    for part in torch.split(torch.arange(len(item_N)), SOFTMAX_ROWS):
+        own_R = (state_ND[part] * own_ND[part]).sum(dim=-1)
+        logit_RM = state_ND[part] @ other_MD.T
+        logit_RM = logit_RM.masked_fill(item_N[part].unsqueeze(-1) == number_M, -torch.inf)
+        found.append(torch.logaddexp(own_R, logit_RM.logsumexp(dim=1)) - own_R)
+    return torch.cat(found) if found else state_ND.new_zeros(0)
 
 
 def nearest(x_BLP: Tensor, present_BL: Tensor) -> Tensor:
@@ -120,7 +123,7 @@ def measure(
     instruments : Instruments
         As `exact` gives them.
     text_TP : Tensor
-        Projected texts, float64, row 0 zero.
+        Projected texts, float64, row 0 zero; the aligner reads the first `semantic_dim` columns.
     sequences : Sequences
         Whole sequences as of the night: later events of the same day are seen, nothing later.
     wanted_N : Tensor
@@ -166,16 +169,43 @@ def _window_signals(
     instruments: Instruments, text_TP: Tensor, batch: Batch, ours_N: Tensor
 ) -> Tensor:
     """Columns `WINDOWED` (n, S) of the chosen real positions of a batch."""
-    aligner, mask_BL = instruments.aligner, batch.mask_BL
-    views = aligner.views(batch, text_TP)
+    aligner, cloze, mask_BL = instruments.aligner, instruments.cloze, batch.mask_BL
+    numbers_M = instruments.sample_M
+    text_BLP = text_TP[batch.text_BL]
+    aligned_BLP = text_BLP[..., : instruments.settings.model.semantic_dim]
+    views = aligner.views(batch, aligned_BLP)
     agree_B = F.cosine_similarity(views.c_BD, views.s_BD, dim=-1)
-    before_ND = views.before_BLD[mask_BL][ours_N]
+    x_BLD = cloze.vectors(batch.item_BL, aligned_BLP)
     factor_BLR = instruments.factor_VR[batch.item_BL]
+
+    def ours(x_BLX: Tensor) -> Tensor:
+        return x_BLX[mask_BL][ours_N]
+
+    item_N, text_N = ours(batch.item_BL), ours(batch.text_BL)
+    known_N, told_N = item_N > 0, text_N > 0
+    long_short_N, short_long_N, short_short_N = map(ours, cosines(views))
+    next_N = surprise(
+        ours(views.before_BLD),
+        aligner.backbone.items(item_N),
+        item_N,
+        (numbers_M, aligner.backbone.items(numbers_M)),
+    )
+    around_N = surprise(
+        ours(cloze.states(x_BLD, mask_BL)), ours(x_BLD), item_N, (numbers_M, instruments.around_MD)
+    )
     columns = (
-        *(cosine_BL[mask_BL][ours_N] for cosine_BL in cosines(views)),
-        nearest(text_TP[batch.text_BL], batch.text_BL > 0)[mask_BL][ours_N],
-        nearest(factor_BLR, batch.item_BL > 0)[mask_BL][ours_N],
-        surprise(aligner, before_ND, batch.item_BL[mask_BL][ours_N], instruments.sample_M),
-        agree_B.unsqueeze(1).expand_as(mask_BL)[mask_BL][ours_N],
+        _only(known_N, long_short_N),
+        _only(told_N, short_long_N),
+        _only(told_N, short_short_N),
+        ours(nearest(text_BLP, batch.text_BL > 0)),
+        ours(nearest(factor_BLR, batch.item_BL > 0)),
+        _only(known_N, next_N),
+        _only(known_N | told_N, around_N),
+        ours(agree_B.unsqueeze(1).expand_as(mask_BL)),
     )
     return torch.stack(columns, dim=1)
+
+
+def _only(there_N: Tensor, x_N: Tensor) -> Tensor:
+    """NaN where the view that a signal rests on is not there."""
+    return torch.where(there_N, x_N, torch.nan)

@@ -3,40 +3,55 @@
 from typing import Any
 
 import polars as pl
+import torch
 
 from pipeline import columns as col
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.hashing import shard_of
-from pipeline.models.batches import encode
+from pipeline.models.batches import encode, number_items
+from pipeline.models.cloze import fit_cloze
 from pipeline.models.collaborative import item_factors
 from pipeline.models.fit import Fit, Task, fit_aligner
 from pipeline.models.model import Instruments, Model, Settings, count_items, sample_items
-from pipeline.models.rehearsal import calibrate, rehearse
+from pipeline.models.rehearsal import Scope, calibrate, rehearse
 from pipeline.models.semantic import fit_space, matrix
 
 # Users are held out by a hash of their name in so many parts: no list needs to be kept.
 PARTS = 10_000
 MIN_USERS = 2
-# The surprise is normalised over at most so many items: a bound of a night's time.
+# A surprise is normalised over at most so many items: a bound of a night's time.
 NORMALISER_ITEMS = 16_384
+# Components of the text vectors that texts are compared by; models learn from the first few.
+COMPARED_COMPONENTS = 256
 
 
 def fit_model(
-    config: Config, sequences: pl.DataFrame, vectors: pl.DataFrame, card: dict[str, Any]
+    config: Config,
+    sequences: pl.DataFrame,
+    vectors: pl.DataFrame,
+    card: dict[str, Any],
+    scope: Scope = "night",
 ) -> Model:
     """Train, calibrate and describe a model.
 
     Parameters
     ----------
     config : Config
-        Its sections sequence, model, train and decision are used.
+        Its sections sequence, model, cloze, train and decision are used.
     sequences : pl.DataFrame
         As `read_sequences` gives them.
     vectors : pl.DataFrame
         Columns item_id and vector.
     card : dict
         What is known of the model's origin; `metrics` and `calibration` are added.
+    scope : str
+        What it will judge: the last day of sequences, or whole sequences.
+
+    Raises
+    ------
+    UserError
+        Too few users to train or to calibrate on.
     """
     held = held_out(pl.col(col.USER_ID), config.train.validation_share)
     ours, theirs = sequences.filter(~held), sequences.filter(held)
@@ -46,8 +61,8 @@ def fit_model(
                 f"too few users to {name} ({frame[col.USER_ID].n_unique()} of "
                 f"{sequences[col.USER_ID].n_unique()}): ingest more history"
             )
-    instruments, fit = _instruments(config, ours, theirs, vectors)
-    rows = rehearse(instruments, theirs, vectors, config.train.seed)
+    instruments, fit = fit_instruments(config, ours, theirs, vectors)
+    rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
     calibrator, report = calibrate(rows, config.decision, config.train.seed)
     metrics = {"epochs": fit.epochs, "best_epoch": fit.best_epoch}
     story = {**card, "metrics": metrics, "calibration": report}
@@ -59,24 +74,34 @@ def held_out(user_id: pl.Expr, share: float) -> pl.Expr:
     return shard_of(pl.concat_str(pl.lit("held out "), user_id), PARTS) < round(share * PARTS)
 
 
-def _instruments(
+def fit_instruments(
     config: Config, ours: pl.DataFrame, theirs: pl.DataFrame, vectors: pl.DataFrame
 ) -> tuple[Instruments, Fit]:
-    seed = config.train.seed
+    """What measures the signals, fitted on our users; theirs only stop the aligner in time."""
+    seed, width = config.train.seed, config.model.semantic_dim
     vocabulary = count_items(ours, config.train.min_item_count)
     known = vectors.join(vocabulary, on=col.ITEM_ID, how="semi")
-    space = fit_space(matrix(known), config.model.semantic_dim)
-    text_TP = space.project(matrix(known)).float()
+    space = fit_space(matrix(known), width, max(width, COMPARED_COMPONENTS))
+    text_TP = space.project(matrix(known))[:, :width].float()
     train = encode(ours, col.USER_ID, vocabulary, known[col.ITEM_ID])
     validate = encode(theirs, col.USER_ID, vocabulary, known[col.ITEM_ID])
     task = Task(train, text_TP, config.sequence.max_length, config.train)
     fit = fit_aligner(task, validate, vocabulary.height, config.model)
+    text_V = torch.cat(
+        [torch.zeros(1, dtype=torch.long), number_items(vocabulary, known.select(col.ITEM_ID))]
+    )
+    cloze = fit_cloze(train, text_TP, text_V, config.sequence.max_length, config.cloze)
+    sample_M = sample_items(vocabulary.height, NORMALISER_ITEMS, seed)
+    with torch.inference_mode():
+        around_MD = cloze.vectors(sample_M, text_TP[text_V[sample_M]]).clone()
     instruments = Instruments(
-        settings=Settings(config.sequence, config.model, config.decision),
+        settings=Settings(config.sequence, config.model, config.cloze, config.decision),
         vocabulary=vocabulary,
         aligner=fit.aligner,
+        cloze=cloze,
         space=space,
         factor_VR=item_factors(train, vocabulary.height, config.model.dim, seed),
-        sample_M=sample_items(vocabulary.height, NORMALISER_ITEMS, seed),
+        sample_M=sample_M,
+        around_MD=around_MD,
     )
     return instruments, fit

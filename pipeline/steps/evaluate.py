@@ -33,7 +33,7 @@ Part = Literal["detection", "usefulness", "all"]
 
 FOLDER = "evaluations"
 RESULTS, REPORT = "results.parquet", "report.md"
-CLEANING_SECTIONS = ("sequence", "model", "train", "decision")
+CLEANING_SECTIONS = ("sequence", "model", "cloze", "train", "decision")
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _measured(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
 def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
     """The log with its noise and, out of fold, the decision on every row of it."""
     config = _seeded(work.config, seed)
-    log = noisy_log(work.split, noise, seed)
+    log = noisy_log(work.split, noise, seed, work.vectors)
     rests_on = {
         "data": [fingerprint(log), work.vectors_digest],
         "config": config.digest(*CLEANING_SECTIONS),

@@ -21,7 +21,7 @@ from pipeline.storage.catalog import date_marker
 from pipeline.storage.lake import Lake, marker_number
 
 # A model decides with the settings it was trained and calibrated with.
-DECIDING_SECTIONS = ("sequence", "model", "decision")
+DECIDING_SECTIONS = ("sequence", "model", "cloze", "decision")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pipeline.sequences import read_sequences
 from pipeline.storage import runs
 from pipeline.storage.lake import Lake
 
-SECTIONS = ("sequence", "model", "train", "decision")
+SECTIONS = ("sequence", "model", "cloze", "train", "decision")
 ENGINES = ("polars", "torch", "safetensors")
 
 

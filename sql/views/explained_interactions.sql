@@ -1,5 +1,15 @@
 -- One row is a decision with its title and its reason in words.
 CREATE OR REPLACE VIEW explained_interactions AS
+WITH scored AS (
+    SELECT
+        *,
+        CASE stratum
+            WHEN 'new' THEN 'items that were new to the model'
+            WHEN 'no text' THEN 'items without text'
+            ELSE concat('items with ', stratum, ' interactions')
+        END AS such_items
+    FROM scored_interactions
+)
 SELECT
     scored.event_date,
     scored.event_time,
@@ -14,13 +24,12 @@ SELECT
         WHEN scored.decision = 'remove'
             THEN format(
                 'Removed: {}; noise probability {:.3f} is at or above {:.3f}, the threshold for '
-                || 'items with {} interactions.',
-                reasons.words, scored.noise_probability, scored.threshold, scored.stratum
+                || '{}.',
+                reasons.words, scored.noise_probability, scored.threshold, scored.such_items
             )
         ELSE format(
-            'Kept: {}; noise probability {:.3f} against the threshold {:.3f} for items with {} '
-            || 'interactions.',
-            reasons.words, scored.noise_probability, scored.threshold, scored.stratum
+            'Kept: {}; noise probability {:.3f} against the threshold {:.3f} for {}.',
+            reasons.words, scored.noise_probability, scored.threshold, scored.such_items
         )
     END AS explanation,
     scored.noise_probability,
@@ -29,7 +38,7 @@ SELECT
     scored.history_length,
     scored.model_version,
     scored.run_id
-FROM scored_interactions AS scored
+FROM scored
 LEFT JOIN reasons USING (reason)
 LEFT JOIN items USING (item_id);
 

@@ -15,7 +15,7 @@ QUICK = override(CONFIG, "train", {"epochs": 1, "backbone_epochs": 0})
 
 @pytest.fixture(scope="module")
 def noisy(log) -> pl.DataFrame:
-    return noisy_log(leave_one_out(log), parse("uniform:0.2"), 0)
+    return noisy_log(leave_one_out(log), parse("uniform:0.2"), 0, synthetic.vectors())
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,10 @@ def decided(noisy, vectors) -> pl.DataFrame:
 
 def test_every_row_is_decided_once_in_order(noisy, decided):
     assert decided["row"].equals(noisy["row"])
-    assert decided.columns == ["row", "noise_probability", "decision"]
+    told = ["noise_probability", "decision"]
+    assert decided.columns == ["row", *told, *(f"{name}_iadsr" for name in told)]
     assert set(decided["decision"]) == {"keep", "remove"}
+    assert not decided["decision_iadsr"].equals(decided["decision"], check_names=False)
 
 
 def test_noise_is_found_among_users_that_no_model_was_trained_on(noisy, decided):
@@ -48,11 +50,12 @@ def test_what_is_known_of_the_noise_is_not_looked_at(noisy, vectors):
 def test_each_user_is_judged_by_a_model_trained_without_them(noisy, vectors, monkeypatch):
     trained, judged = [], []
 
-    def fit_model(config, sequences, vectors, card):
+    def fit_model(config, sequences, vectors, card, scope):
+        assert scope == "log"
         trained.append(set(sequences["user_id"]))
         return len(trained)
 
-    def decide(model, frame, vectors):
+    def judge(model, frame, vectors):
         judged.append(set(frame["user_id"]))
         assert frame["wanted"].all()
         assert model == len(judged)
@@ -61,7 +64,7 @@ def test_each_user_is_judged_by_a_model_trained_without_them(noisy, vectors, mon
         )
 
     monkeypatch.setattr(cleaning, "fit_model", fit_model)
-    monkeypatch.setattr(cleaning, "decide", decide)
+    monkeypatch.setattr(cleaning, "_judged", judge)
     clean_log(override(CONFIG, "evaluate", {"folds": 3}), noisy, vectors)
     users = set(noisy["user_id"])
     assert len(judged) == 3

@@ -9,8 +9,11 @@ from pipeline.errors import UserError
 from pipeline.evaluation.noise import Noise, noisy_log
 from pipeline.evaluation.splits import Split, global_time, leave_one_out
 from pipeline.evaluation.usefulness import ARMS, everything, task_of
+from pipeline.models.noise import INJECTORS
 from pipeline.sequences import COLUMNS
+from tests.models import synthetic
 
+VECTORS = synthetic.vectors()
 START = datetime(2024, 1, 1, tzinfo=UTC)
 # (user, item, hour): any log, repeats and equal times among it.
 EVENTS = st.lists(
@@ -92,16 +95,17 @@ def test_a_log_too_short_to_split_is_refused_in_one_line():
     events=EVENTS,
     way=st.sampled_from(["leave_one_out", "global_time"]),
     arm=st.sampled_from(["everything", *(set(ARMS) - {"iadsr"})]),
+    kind=st.sampled_from([*INJECTORS]),
     rate=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 99),
 )
-def test_neither_noise_nor_an_arm_touches_a_label(events, way, arm, rate, seed):
+def test_neither_noise_nor_an_arm_touches_a_label(events, way, arm, kind, rate, seed):
     frame = log_of(events)
     split = split_or_none(frame, way)
     if split is None:
         return
-    noise = Noise("uniform", rate) if rate else Noise("none", 0.0)
-    log = noisy_log(split, noise, seed)
+    noise = Noise(kind, rate) if rate else Noise("none", 0.0)
+    log = noisy_log(split, noise, seed, VECTORS)
     genuine = log.filter(~pl.col("injected"))
     assert genuine.select(COLUMNS).equals(split.train)
     labels = {*pairs(split.validate), *pairs(split.test), *pairs(split.between)}

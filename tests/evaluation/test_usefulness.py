@@ -13,6 +13,9 @@ from pipeline.evaluation.usefulness import (
     task_of,
 )
 from tests.evaluation.fakes import counting
+from tests.models import synthetic
+
+VECTORS = synthetic.vectors()
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def split(log):
 @pytest.fixture(scope="module")
 def judged(split) -> pl.DataFrame:
     """Injected rows are found but for one in ten, which are kept; some have no probability."""
-    log = noisy_log(split, parse("uniform:0.5"), 0)
+    log = noisy_log(split, parse("uniform:0.5"), 0, VECTORS)
     found = pl.col("injected") & (pl.col("row") % 10 > 0)
     return log.with_columns(
         pl.when(found).then(pl.lit("remove")).otherwise(pl.lit("keep")).alias("decision"),
@@ -106,7 +109,7 @@ def test_arms_are_those_that_the_log_can_have(judged, split):
     told = judged.with_columns(pl.lit("keep").alias("decision_iadsr"))
     assert "iadsr" in arms_of(told, tuple(ARMS))
     assert dropped_share(arms_of(told, tuple(ARMS))["iadsr"](told, 0)) == 0
-    raw = noisy_log(split, parse("none"), 0)
+    raw = noisy_log(split, parse("none"), 0, VECTORS)
     assert list(arms_of(raw, ("cleaned", "oracle"))) == ["raw", "cleaned"]
 
 
@@ -144,7 +147,7 @@ def test_every_target_has_a_rank_or_is_a_miss(judged, split):
 
 def test_the_fewer_noise_rows_the_better_the_recommender(log):
     split = leave_one_out(log.filter(pl.col("user_id") < "u0030"))
-    noisy = noisy_log(split, parse("uniform:1"), 0)
+    noisy = noisy_log(split, parse("uniform:1"), 0, VECTORS)
 
     def mean_rank(arm) -> float:
         task = task_of(split, noisy, arm(noisy, 0))

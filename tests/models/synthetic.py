@@ -5,7 +5,14 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from pipeline.config import Config, DecisionConfig, ModelConfig, SequenceConfig, TrainConfig
+from pipeline.config import (
+    ClozeConfig,
+    Config,
+    DecisionConfig,
+    ModelConfig,
+    SequenceConfig,
+    TrainConfig,
+)
 from pipeline.sequences import COLUMNS
 
 FIRST_DAY = date(2024, 1, 1)
@@ -15,6 +22,7 @@ ITEMS = 20  # of each taste
 CONFIG = Config(
     sequence=SequenceConfig(max_length=12),
     model=ModelConfig(dim=16, hidden=16, semantic_dim=8, dropout=0.0),
+    cloze=ClozeConfig(dim=16, heads=2, epochs=6, batch_positions=256, learning_rate=0.01),
     train=TrainConfig(
         epochs=6,
         backbone_epochs=2,

@@ -32,7 +32,7 @@ def batch():
 
 
 def test_views_match_a_loop_over_users_and_positions(aligner, batch):
-    views = aligner.views(batch, TEXT)
+    views = aligner.views(batch, TEXT[batch.text_BL])
     for row, (first, length) in enumerate([(0, 3), (3, 2)]):
         items, texts = (x[first : first + length] for x in (SEQUENCES.item_N, SEQUENCES.text_N))
         states = aligner.backbone.states(items.unsqueeze(0))[0]
@@ -50,7 +50,7 @@ def test_views_match_a_loop_over_users_and_positions(aligner, batch):
 
 
 def test_the_noise_logit_is_the_sum_of_three_cosines(aligner, batch):
-    views = aligner.views(batch, TEXT)
+    views = aligner.views(batch, TEXT[batch.text_BL])
     found = sum_of_cosines(views)
     for row, t in torch.nonzero(batch.mask_BL):
         c_t, before, s_t, c_L, s_L = (
@@ -66,7 +66,7 @@ def test_an_item_does_not_vouch_for_itself(aligner, batch):
     """Another text of the item leaves all that it is judged by as it was."""
     changed = TEXT.clone()
     changed[4] += 1  # the item of row 1, position 0
-    one, other = (aligner.views(batch, text) for text in (TEXT, changed))
+    one, other = (aligner.views(batch, text[batch.text_BL]) for text in (TEXT, changed))
     assert not torch.equal(one.s_BLD[1, 0], other.s_BLD[1, 0])
     for name in ("c_others_BLD", "s_others_BLD", "before_BLD"):
         torch.testing.assert_close(getattr(one, name)[1, 0], getattr(other, name)[1, 0])

@@ -7,10 +7,16 @@ from pipeline.models import calibration as cal
 
 
 def test_strata_are_named_and_closed_above():
-    frame = pl.DataFrame({"count": [1, 5, 6, 20, 21, 900]})
-    found = frame.select(cal.stratum_of(pl.col("count"), (5, 20))).to_series()
+    frame = pl.DataFrame({"count": [1, 5, 6, 20, 21, 900], "text": True})
+    found = frame.select(cal.stratum_of(pl.col("count"), pl.col("text"), (5, 20))).to_series()
     assert found.to_list() == ["1-5", "1-5", "6-20", "6-20", "21+", "21+"]
-    assert cal.strata_names(()) == ["1+"]
+    assert cal.strata_names(()) == ["1+", "new", "no text"]
+
+
+def test_what_lacks_a_view_has_a_stratum_of_its_own():
+    frame = pl.DataFrame({"count": [None, 7, None], "text": [True, False, False]})
+    found = frame.select(cal.stratum_of(pl.col("count"), pl.col("text"), (5, 20))).to_series()
+    assert found.to_list() == ["new", "no text", None]
 
 
 @pytest.mark.parametrize("budget", [0.02, 0.05, 0.2])
@@ -37,12 +43,13 @@ def test_a_stratum_with_few_rows_is_never_cut():
             "injected": [False] * 20 + [True] * 10 + [False] * 100 + [True] * 30,
         }
     )
-    cold, warm = cal.thresholds_table(rows, (5,), 0.05, 50)
+    cold, warm, new, textless = cal.thresholds_table(rows, (5,), 0.05, 50)
     assert cold["threshold"] is None
     assert cold["recall"] == 0
     assert warm["threshold"] == pytest.approx(0.100001)
     assert (warm["recall"], warm["precision"], warm["false_drop_rate"]) == (1, 1, 0)
     assert 0 < warm["false_drop_upper"] < 0.05
+    assert (new["rows"], new["threshold"], textless["threshold"]) == (0, None, None)
 
 
 def test_the_calibrator_states_true_shares():
@@ -55,6 +62,25 @@ def test_the_calibrator_states_true_shares():
     assert cal.expected_calibration_error(stated, noise[3000:]) < 0.03
     share = calibrator.contributions(x[3000:], [[0], [1], [2]])
     assert share.abs().mean(dim=0).argmax() == 0
+
+
+def test_a_missing_signal_is_told_from_an_average_one():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 2, generator=draw, dtype=torch.float64)
+    missing = torch.rand(4000, generator=draw) < 0.3
+    x[missing, 1] = torch.nan
+    noise = missing & (torch.rand(4000, generator=draw) < 0.8)  # only the missing are noise
+    calibrator = cal.fit_calibrator(x, noise, seed=0)
+    stated = cal.probability(calibrator.log_odds(x))
+    assert not stated.isnan().any()
+    assert stated[missing].mean() == pytest.approx(0.8, abs=0.05)
+    assert stated[~missing].mean() < 0.05
+
+
+def test_a_rank_goes_in_a_line_between_quantiles():
+    knots = torch.tensor([0.0, 1.0, 10.0]).double()
+    found = cal._rank(torch.tensor([-5.0, 0.0, 0.5, 5.5, 99.0]).double(), knots)
+    assert found.tolist() == pytest.approx([-2, -2, -1, 1, 2])
 
 
 def test_auroc_and_average_precision_of_known_orders():

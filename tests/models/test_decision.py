@@ -78,7 +78,7 @@ def test_the_union_of_shards_equals_the_whole(model, night, vectors, scored, see
 
 
 def test_chunks_of_users_equal_the_whole(model, night, vectors, scored, monkeypatch):
-    monkeypatch.setattr("pipeline.models.decision.CHUNK_ROWS", 50)
+    monkeypatch.setattr("pipeline.models.evidence.CHUNK_ROWS", 50)
     monkeypatch.setattr("pipeline.models.signals.POSITIONS", 40)
     assert score_sequences(model, night, vectors, DAY).equals(scored)
 
@@ -103,18 +103,43 @@ def test_a_short_history_keeps(model, night, vectors):
     assert reasons_of(model, frame.with_columns(event_date=DAY), vectors) == {"short_history"}
 
 
-def test_an_unknown_item_keeps(model, night, vectors):
+def renamed(night) -> pl.DataFrame:
+    """The user's items of the day are new to the model."""
     new = pl.when(pl.col("event_date") == DAY).then(pl.lit("new")).otherwise("item_id")
-    text = vectors.head(1).with_columns(item_id=pl.lit("new"))
-    frame = one_user(night).with_columns(new.alias("item_id"))
-    assert reasons_of(model, frame, pl.concat([vectors, text])) == {"unknown_item"}
+    return one_user(night).with_columns(new.alias("item_id"))
 
 
-def test_an_item_without_text_keeps(model, night, vectors):
+def test_an_unknown_item_without_text_keeps(model, night, vectors):
+    assert reasons_of(model, renamed(night), vectors) == {"unknown_item"}
+
+
+def test_a_new_item_is_judged_by_its_text(model, night, vectors):
+    own = vectors.filter(pl.col("item_id") == "i25").with_columns(item_id=pl.lit("new"))
+    other = vectors.filter(pl.col("item_id") == "i5").with_columns(item_id=pl.lit("new"))
+    likes = synthetic.taste(one_user(night)["item_id"][0]) == 1
+    own, other = (own, other) if likes else (other, own)
+    fits, strange = (
+        score_sequences(model, renamed(night), pl.concat([vectors, text]), DAY)
+        for text in (own, other)
+    )
+    assert set(fits[col.STRATUM]) == {"new"}
+    assert fits[col.SIGNAL_COLLABORATIVE].null_count() == fits.height
+    assert (fits[col.NOISE_PROBABILITY] < strange[col.NOISE_PROBABILITY]).all()
+
+
+def test_an_item_without_text_is_judged_by_the_rest(model, night, vectors):
     today = one_user(night).filter(pl.col("event_date") == DAY)["item_id"]
     known = vectors.filter(~pl.col("item_id").is_in(today.to_list()))
-    assert reasons_of(model, one_user(night), known) == {"no_text"}
-    assert reasons_of(model, one_user(night), vectors.clear()) == {"no_text"}
+    for texts in (known, vectors.clear()):
+        found = score_sequences(model, one_user(night), texts, DAY)
+        assert set(found[col.STRATUM]) == {"no text"}
+        assert found[col.SIGNAL_SEMANTIC].null_count() == found.height
+        assert found[col.NOISE_PROBABILITY].is_between(0, 1).all()
+
+
+def test_a_sequence_of_one_keeps(model, night, vectors):
+    frame = one_user(night).tail(1)
+    assert reasons_of(model, frame, vectors) == {"short_history"}
 
 
 def test_a_missing_signal_keeps(model, night, vectors):
@@ -148,17 +173,40 @@ def test_what_is_below_its_threshold_stays(scored):
 
 @pytest.mark.parametrize("reason", BLAME)
 def test_a_removal_names_the_signal_that_weighed_most(model, night, vectors, reason):
-    size = len(FEATURES)
-    weight = torch.zeros(size, 1, dtype=torch.float64)
-    weight[[FEATURES.index(name) for name in BLAME[reason]]] = 1e-3
-    zero, one = torch.zeros(size).double(), torch.ones(size).double()
-    low = zero - 10  # every signal stands far above its average
-    only = Calibrator(low, one, weight, zero[:1], one[:1], torch.tensor(0.0).double())
+    size, (hidden, narrow) = len(FEATURES), calibration.WIDTHS
+    first = torch.zeros(3 * size, hidden, dtype=torch.float64)
+    first[[FEATURES.index(name) for name in BLAME[reason]]] = 1e-3
+    only = Calibrator(
+        mean_F=torch.full((size,), -10.0).double(),  # every signal stands far above its average
+        scale_F=torch.ones(size).double(),
+        knot_FK=torch.tensor([[0.0, 1.0]]).double().repeat(size, 1),
+        first_GH=first,
+        first_bias_H=torch.zeros(hidden).double(),
+        second_HE=torch.ones(hidden, narrow).double(),
+        second_bias_E=torch.zeros(narrow).double(),
+        last_E=torch.ones(narrow).double(),
+        bias=torch.tensor(0.0).double(),
+    )
     judge = with_threshold(replace(model, calibrator=only), 0.0)
     found = score_sequences(judge, night, vectors, DAY)
     assert set(found[col.REASON]) == {reason}
     assert set(found[col.DECISION]) == {reasons.REMOVE}
     assert reason in reasons.REASONS
+
+
+def test_the_papers_method_decides_by_its_logit_alone(model, night, vectors):
+    tools = model.instruments
+    paper = tools.settings.decision.model_copy(update={"method": "iadsr"})
+    theirs = replace(
+        model, instruments=replace(tools, settings=replace(tools.settings, decision=paper))
+    )
+    found = score_sequences(theirs, night, vectors, DAY)
+    logit = sum(found[name] for name in BLAME[reasons.VIEWS_MISALIGNED])
+    assert np.allclose(found[col.NOISE_PROBABILITY], 1 / (1 + np.exp(logit)), atol=1e-5)
+    judged = found.filter(pl.col(col.REASON).is_in(["below_threshold", "views_misaligned"]))
+    removed = judged[col.DECISION] == reasons.REMOVE
+    assert (removed == (judged[col.NOISE_PROBABILITY] >= 0.5)).all()
+    assert set(judged[col.THRESHOLD]) == {0.5}
 
 
 def test_every_reason_has_words():

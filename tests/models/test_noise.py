@@ -1,8 +1,20 @@
+import itertools
+import math
+
 import polars as pl
 import pytest
 
-from pipeline.models.noise import INJECTORS, inject
+from pipeline.models.noise import BURST, inject
 
+VECTORS = pl.DataFrame(
+    {
+        "item_id": [f"i{n}" for n in range(100)],
+        "vector": pl.Series(
+            [[math.cos(n / 16), math.sin(n / 16)] for n in range(100)],
+            dtype=pl.Array(pl.Float32, 2),
+        ),
+    }
+)
 VOCABULARY = pl.DataFrame({"item_id": [f"i{n}" for n in range(100)], "count": [1] * 50 + [99] * 50})
 LOG = pl.DataFrame(
     {
@@ -13,7 +25,7 @@ LOG = pl.DataFrame(
 )
 
 
-@pytest.fixture(params=sorted(INJECTORS))
+@pytest.fixture(params=["uniform", "popularity"])
 def noisy(request) -> pl.DataFrame:
     return inject(LOG, "user_id", VOCABULARY, rate=0.2, seed=3, kinds=(request.param,))
 
@@ -38,7 +50,7 @@ def test_noise_stands_before_and_after_genuine_rows(noisy):
 
 def test_popular_noise_is_as_popular_as_the_log_and_uniform_noise_is_not():
     popular = {}
-    for kind in INJECTORS:
+    for kind in ("uniform", "popularity"):
         noisy = inject(LOG, "user_id", VOCABULARY, rate=0.5, seed=3, kinds=(kind,))
         drawn = noisy.filter("injected").join(VOCABULARY, on="item_id")
         popular[kind] = (drawn["count"] == 99).mean()
@@ -56,3 +68,47 @@ def test_equal_seeds_give_equal_noise():
     one, two, other = (inject(LOG, "user_id", VOCABULARY, rate=0.2, seed=s) for s in (1, 1, 2))
     assert one.equals(two)
     assert not one.equals(other)
+
+
+def known_log(users: int = 300) -> pl.DataFrame:
+    """Users take ten items in a row."""
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{n // 10:03d}" for n in range(10 * users)],
+            "item_id": [f"i{(7 * (n // 10) + n % 10) % 100}" for n in range(10 * users)],
+        }
+    )
+
+
+def test_near_noise_has_a_text_like_its_neighbours():
+    noisy = inject(
+        known_log(), "user_id", VOCABULARY, rate=0.3, seed=1, kinds=("near",), vectors=VECTORS
+    )
+    number = pl.col("item_id").str.strip_prefix("i").cast(pl.Int64)
+    place = number - number.shift(1).over("user_id")
+    near = noisy.with_columns(place.alias("step")).filter("injected").drop_nulls("step")
+    uniform = inject(known_log(), "user_id", VOCABULARY, rate=0.3, seed=1, kinds=("uniform",))
+    far = uniform.with_columns(place.alias("step")).filter("injected").drop_nulls("step")
+    assert near.height > 300
+    assert near["step"].abs().median() < 0.7 * far["step"].abs().median()
+
+
+def test_near_noise_without_vectors_is_refused():
+    with pytest.raises(ValueError, match="near"):
+        inject(known_log(3), "user_id", VOCABULARY, rate=0.5, seed=1, kinds=("near",))
+
+
+def test_a_burst_is_a_run_of_another_users_items():
+    noisy = inject(known_log(), "user_id", VOCABULARY, rate=0.3, seed=1, kinds=("burst",))
+    number = pl.col("item_id").str.strip_prefix("i").cast(pl.Int64)
+    run = pl.col("injected").rle_id().over("user_id").alias("run")
+    runs = (
+        noisy.with_columns(number.alias("number"), run)
+        .filter("injected")
+        .group_by("user_id", "run", maintain_order=True)
+        .agg("number")["number"]
+    )
+    whole = [r for r in runs.to_list() if len(r) == BURST]
+    assert len(whole) > 100
+    steps = [(b - a) % 100 for r in whole for a, b in itertools.pairwise(r)]
+    assert steps.count(1) > 0.9 * len(steps)  # an item that the user has is left out of a run

@@ -52,7 +52,7 @@ def test_factors_bring_together_items_with_the_same_users():
 def test_the_semantic_space_is_centred_and_keeps_the_largest_directions():
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(50, 6)) + 10).float()
     x[:, 0] *= 5
-    table = fit_space(x, 3).project(x)
+    table = fit_space(x, 3, 3).project(x)
     assert table.shape == (51, 3)
     assert not table[0].any()
     assert table[1:].mean(dim=0).abs().max() < 1e-5
@@ -61,6 +61,6 @@ def test_the_semantic_space_is_centred_and_keeps_the_largest_directions():
 
 
 def test_a_narrow_encoder_is_padded_with_zeros():
-    table = fit_space(torch.randn(20, 2), 5).project(torch.randn(3, 2))
+    table = fit_space(torch.randn(20, 2), 5, 5).project(torch.randn(3, 2))
     assert table.shape == (4, 5)
     assert not table[:, 2:].any()

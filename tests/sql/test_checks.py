@@ -34,7 +34,12 @@ def sound_night() -> dict[str, pl.DataFrame]:
             "noise_probability": 0.9,
             "threshold": 0.8,
         },
-        {"decision": "keep", "reason": "no_text", "noise_probability": None, "threshold": None},
+        {
+            "decision": "keep",
+            "reason": "unknown_item",
+            "noise_probability": None,
+            "threshold": None,
+        },
     ]
     scored = pl.DataFrame(
         [

@@ -23,6 +23,7 @@ ARMS = ("cleaned", "random", "oracle")
 def quick(workspace: Workspace, **asked: object) -> Config:
     settings = {"seeds": (0, 1), "noise": ("none", "uniform:0.3"), "arms": ARMS, "folds": 2}
     config = override(workspace.config, "evaluate", settings | asked)
+    config = override(config, "cloze", {"dim": 16, "epochs": 1})
     config = override(config, "train", {"epochs": 1, "backbone_epochs": 0, "validation_share": 0.6})
     return override(config, "recommender", {"dim": 16, "hidden": 16, "epochs": 1})
 

@@ -22,7 +22,7 @@ def test_a_trained_model_tells_its_story(trained):
     assert version.startswith("gru4rec-2024-01-16-")
     assert card["as_of"] == "2024-01-16"
     assert card["interactions_version"] <= trained.lake.version(INTERACTIONS)
-    assert set(card["config"]) == {"sequence", "model", "train", "decision"}
+    assert set(card["config"]) == {"sequence", "model", "cloze", "train", "decision"}
     assert len(card["metrics"]["epochs"]) == trained.config.train.epochs
     assert {"hit_rate", "ndcg", "next_item"} <= set(card["metrics"]["epochs"][-1])
     assert [row["stratum"] for row in card["calibration"]["strata"]] == ["1-5", "6-20", "21+"]
