@@ -96,19 +96,18 @@ def rehearse(
         )
         if number == DRAWS:
             noisy = _hide(noisy, seed)
-        rows = evidence(instruments, noisy, vectors)
-        if number == DRAWS:
-            rows = rows.filter(pl.col(HIDE_ITEM) | pl.col(HIDE_TEXT)).drop(HIDE_ITEM, HIDE_TEXT)
-        found.append(rows.filter(pl.col(DOUBT).is_null()))
+        rows = evidence(instruments, noisy, vectors).filter(pl.col(DOUBT).is_null())
+        found.append(rows.drop(HIDE_ITEM, HIDE_TEXT, strict=False))
     return pl.concat(found)
 
 
 def _hide(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Of some wanted rows hide the item, of others the text; want only those."""
     lot = np.random.default_rng(seed).random(frame.height)
     return frame.with_columns(
         pl.Series(HIDE_ITEM, lot < HIDDEN_SHARE) & pl.col(WANTED),
         pl.Series(HIDE_TEXT, lot > 1 - HIDDEN_SHARE) & pl.col(WANTED),
-    )
+    ).with_columns((pl.col(HIDE_ITEM) | pl.col(HIDE_TEXT)).alias(WANTED))
 
 
 def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Calibrator, Any]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pipeline import columns as col
@@ -54,11 +55,26 @@ class Block(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """A block judged: `rows` = accepted (in the file's order) + rejected (lines from 1)."""
+    """A block judged: `rows` = accepted (in the file's order) + rejected (lines from 1).
+
+    `typed` holds the accepted rows and, where `good` is false, others that mean nothing (nulls,
+    overflows): who drops repetitions too copies the rest once and not twice.
+    """
 
     rows: int
-    accepted: pl.DataFrame
+    typed: pl.DataFrame
     rejected: pl.DataFrame
+    good: npt.NDArray[np.bool_] | None = None  # None: all
+
+    @property
+    def accepted_rows(self) -> int:
+        """How many are accepted."""
+        return len(self.typed) if self.good is None else int(np.count_nonzero(self.good))
+
+    @property
+    def accepted(self) -> pl.DataFrame:
+        """The accepted rows, copied."""
+        return self.typed if self.good is None else self.typed.filter(pl.Series(self.good))
 
 
 @dataclass(frozen=True)
@@ -88,20 +104,21 @@ class Judge:
         )
         if len(frame) == block.rows and good.all():
             return Batch(block.rows, self._finish(frame, self._fast_micros(frame)), _no_rejects())
-        lines = lines[good]
         doubtful = np.ones(block.rows, dtype=bool)
-        doubtful[lines] = False
+        doubtful[lines[good]] = False
         texts, rejected = self._split(block, np.flatnonzero(doubtful))
         judged = self._reasons(texts)
         refused = judged.filter(pl.col(col.REASON).is_not_null()).select(
             (pl.col(_LINE) + 1).alias(col.LINE), col.REASON, col.DETAIL, col.RAW
         )
-        accepted = self._finish(frame.filter(pl.Series(good)), self._fast_micros(frame))
+        rejected = pl.concat([rejected, refused]).sort(col.LINE)
+        typed = self._finish(frame, self._fast_micros(frame))
         saved = judged.filter(pl.col(col.REASON).is_null())
-        if len(saved):
-            in_order = np.argsort(np.concatenate([lines, saved[_LINE].to_numpy()]))
-            accepted = pl.concat([accepted, self._finish(saved, pl.col(_MICROS))])[in_order]
-        return Batch(block.rows, accepted, pl.concat([rejected, refused]).sort(col.LINE))
+        if saved.is_empty():
+            return Batch(block.rows, typed, rejected, good)
+        in_order = np.argsort(np.concatenate([lines[good], saved[_LINE].to_numpy()]))
+        certain, saved = typed.filter(pl.Series(good)), self._finish(saved, pl.col(_MICROS))
+        return Batch(block.rows, pl.concat([certain, saved])[in_order], rejected)
 
     def _certain(self, *, absent: bool) -> pl.Expr:
         """True where a typed row is surely good; what is not surely good may still be."""

@@ -49,12 +49,11 @@ class Quarantine:
         """Take in rejected rows; `offset` is added to their line numbers."""
         if rejected.is_empty():
             return
-        self.reasons.update(dict(rejected[col.REASON].value_counts().iter_rows()))
+        self.reasons.update(rejected[col.REASON].to_list())
         if self._committed:
             return
-        rows = rejected.with_columns(pl.col(col.LINE) + offset, *self._stamps)
-        self._frames.append(conform(rows, QUARANTINE))
-        self._bytes += int(rows.estimated_size())
+        self._frames.append(rejected.with_columns(pl.col(col.LINE) + offset))
+        self._bytes += int(rejected.estimated_size())
         if self._bytes > MEMORY_BYTES:
             self._spill()
 
@@ -87,12 +86,16 @@ class Quarantine:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="iadsr-quarantine-")
         path = Path(self._folder.name) / f"{len(self._spilled)}.arrow"
-        pl.concat(self._frames).write_ipc(path)
+        self._waiting().write_ipc(path)
         self._spilled.append(path)
         self._frames, self._bytes = [], 0
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for path in self._spilled:
             yield from pl.read_ipc(path).to_arrow().to_batches()
-        for frame in self._frames:
-            yield from frame.to_arrow().to_batches()
+        if self._frames:
+            yield from self._waiting().to_arrow().to_batches()
+
+    def _waiting(self) -> pl.DataFrame:
+        """The rows in memory, stamped."""
+        return conform(pl.concat(self._frames).with_columns(self._stamps), QUARANTINE)

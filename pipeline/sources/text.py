@@ -21,7 +21,7 @@ from pipeline.errors import SourceError
 from pipeline.sources.layout import Delimited, Layout, Row
 from pipeline.storage import files
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
 
 Lines = npt.NDArray[np.int64]
 
@@ -60,12 +60,20 @@ class TextBlock:
     @cached_property
     def rows(self) -> int:
         """Number of lines."""
-        return _count(self.content, b"\n")
+        return int(np.count_nonzero(self._breaks))
 
     @cached_property
     def _ends(self) -> Lines:
         """Offset just after each line of `content`."""
-        return np.flatnonzero(np.frombuffer(self.content, np.uint8) == 10) + 1
+        ends: Lines = np.flatnonzero(self._breaks)
+        ends += 1
+        return ends
+
+    @cached_property
+    def _breaks(self) -> npt.NDArray[np.bool_]:
+        """True at every line end of `content`."""
+        breaks: npt.NDArray[np.bool_] = np.frombuffer(self.content, np.uint8) == 10
+        return breaks
 
     @cached_property
     def _plain_ends(self) -> Lines:

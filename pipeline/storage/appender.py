@@ -34,6 +34,10 @@ from pipeline.storage.lake import Lake
 BUFFER_ROWS = 2_000_000
 
 _WRITERS = 2
+# So many rows that stand in no order are sorted at once: every sort adds a piece to every date.
+_SORTED_ROWS = 1 << 19
+# Values that the Parquet encoder takes at a time: few calls, and the values stay in the cache.
+_ENCODED_ROWS = 1 << 16
 # A date that a log in time order has left behind makes a file at once, if it has these rows.
 _PASSED_ROWS = 1 << 13
 # High-entropy columns: a dictionary of them costs more time than it saves bytes.
@@ -51,6 +55,7 @@ class PartitionedAppend:
     table: Table
     snapshot: DeltaTable
     constants: Mapping[str, str] = field(default_factory=dict)
+    _loose: list[pl.DataFrame] = field(default_factory=list)
     _waiting: dict[date, list[pl.DataFrame]] = field(default_factory=dict)
     _rows: dict[date, int] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_WRITERS))
@@ -60,15 +65,25 @@ class PartitionedAppend:
     _dates: set[date] = field(default_factory=set)
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Take in rows that are sorted by `event_date`."""
+        """Take in rows, best in the order of `event_date`."""
         if frame.is_empty():
             return
+        in_order = not self._loose and frame[col.EVENT_DATE].is_sorted()
+        self._loose.append(frame)
+        if in_order or sum(map(len, self._loose)) >= _SORTED_ROWS:
+            self._part()
+
+    def _part(self) -> None:
+        """Part the rows taken in by date; write dates that are complete, or too much to hold."""
+        frame = pl.concat(self._loose)
+        self._loose.clear()
+        if not frame[col.EVENT_DATE].is_sorted():
+            frame = frame.sort(col.EVENT_DATE, maintain_order=True)
         days = frame[col.EVENT_DATE].to_physical().to_numpy()
         edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
-        rows = frame.drop(col.EVENT_DATE)
         for start, stop in pairwise(edges):
             day = frame[start, col.EVENT_DATE]
-            self._waiting.setdefault(day, []).append(rows[start:stop])
+            self._waiting.setdefault(day, []).append(frame[start:stop])
             self._rows[day] = self._rows.get(day, 0) + stop - start
         first = frame[0, col.EVENT_DATE]
         for day in sorted(d for d, n in self._rows.items() if d < first and n >= _PASSED_ROWS):
@@ -81,6 +96,8 @@ class PartitionedAppend:
 
     def finish(self) -> None:
         """Write what still waits. Nothing of it is visible before the commit."""
+        if self._loose:
+            self._part()
         for day in sorted(self._rows):
             self._write(day)
         self._settle(0)
@@ -160,6 +177,7 @@ class PartitionedAppend:
                 compression="lz4",
                 write_statistics=False,
                 store_schema=False,
+                write_batch_size=_ENCODED_ROWS,
                 use_dictionary=[name for name in table.column_names if name not in _NO_DICTIONARY],
                 column_encoding={col.EVENT_TIME: "DELTA_BINARY_PACKED"},
             )
@@ -174,19 +192,27 @@ class PartitionedAppend:
 
 
 def _arrow(frame: pl.DataFrame, constants: Mapping[str, str]) -> pa.Table:
-    """The frame with its constants; text without a value takes no memory."""
+    """The frame with its constants, without its date; text without a value takes no memory.
+
+    A column in which nothing is null says so: encoding a null or not for each value is a sixth
+    of the cost of a file. The table's own schema, which readers go by, lets all be null.
+    """
     empty = [
         name
         for name, dtype in frame.schema.items()
         if dtype == pl.String and frame[name].null_count() == len(frame)
     ]
     # Views, as they lie in polars: copying the text into Arrow's older form would cost a pass.
-    table = frame.drop(empty).to_arrow(compat_level=pl.CompatLevel.newest())
+    table = frame.drop(col.EVENT_DATE, *empty).to_arrow(compat_level=pl.CompatLevel.newest())
     for name in (*empty, *constants):
         codes = pa.nulls(len(frame), pa.int8()) if name in empty else np.zeros(len(frame), np.int8)
         text = pa.array([constants.get(name, "")])
         table = table.append_column(name, pa.DictionaryArray.from_arrays(codes, text))
-    return table
+    fields = [
+        field.with_nullable(column.null_count > 0)
+        for field, column in zip(table.schema, table.columns, strict=True)
+    ]
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))
 
 
 def _conflict(table: Table, reason: str) -> ConflictError:

@@ -4,10 +4,11 @@ import gzip
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import columns as col
@@ -154,14 +155,25 @@ def test_the_block_size_changes_nothing(
     assert whole.rejected.equals(pieces.rejected)
 
 
-@given(st.lists(st.lists(st.integers(-3, 3), max_size=8), max_size=24))
-def test_an_id_is_met_again_exactly_if_it_was_met_before(blocks: list[list[int]]) -> None:
+IDS = st.lists(st.integers(-3, 3) | st.integers(-100, 100), max_size=8)
+IDS_IN_TIME_ORDER = IDS.map(lambda ids: sorted(ids, key=lambda value: value // 8))
+
+
+@given(
+    blocks=st.lists(IDS | IDS_IN_TIME_ORDER, max_size=24),
+    apart=st.sampled_from([2, 8]),
+)
+@example(blocks=[[0, 1, 0], [1, 9, 8, 9]], apart=8)  # repeated at once, but not by the neighbour
+def test_an_id_is_met_again_exactly_if_it_was_met_before(
+    blocks: list[list[int]], apart: int
+) -> None:
     import numpy as np
 
     seen, before = SeenIds(), set()
     for block in blocks:
         ids = np.array(block, dtype=np.int64)
-        found = seen.add(ids, ids // 2)
+        with mock.patch.multiple("pipeline.sources.seen", _NEAR=4, _SCANS=3):
+            found = seen.add(ids, ids // apart)
         expected = []
         for value in block:
             expected.append(value in before)
