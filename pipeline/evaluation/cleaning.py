@@ -37,8 +37,8 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
     Returns
     -------
     pl.DataFrame
-        row, noise_probability (null where not scored) and decision, and what the paper says:
-        noise_probability_iadsr, decision_iadsr; in the order of `log`.
+        row, noise_probability (null where not scored) and decision, what the paper says
+        (noise_probability_iadsr, decision_iadsr), and each signal; in the order of `log`.
 
     Raises
     ------
@@ -68,7 +68,8 @@ def _judged(model: Model, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.Data
     paper = paper.rename(
         {col.NOISE_PROBABILITY: NOISE_PROBABILITY_IADSR, col.DECISION: DECISION_IADSR}
     )
-    return decide(model, rows).select(told).join(paper, on=ROW, maintain_order="left")
+    ours = decide(model, rows).select(*told, *col.SIGNALS)
+    return ours.join(paper, on=ROW, maintain_order="left")
 
 
 def _by_the_paper(model: Model) -> Model:

@@ -26,6 +26,8 @@ from pipeline.reasons import REMOVE
 
 # Points of the precision-recall curve, in per cent of the noise found.
 RECALLS = tuple(range(5, 101, 5))
+# Signals that are high for noise; the others are low.
+SURPRISES = (col.SIGNAL_SURPRISE, col.SIGNAL_SURPRISE_AROUND)
 
 SCHEMA = {
     ARM: pl.String,
@@ -69,6 +71,7 @@ def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataF
     }
     if NOISE_PROBABILITY_IADSR in rows.columns:
         scores["iadsr"] = pl.col(NOISE_PROBABILITY_IADSR).fill_null(0.0)
+    scores |= {name: suspicion(name) for name in col.SIGNALS if name in rows.columns}
     decisions = {"ours": col.DECISION, "iadsr": DECISION_IADSR}
     found: list[Row] = []
     for part in (None, *strata_names(config.decision.strata)):
@@ -81,6 +84,12 @@ def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataF
             if column in rows.columns:
                 found += _decided(name, part, here, pl.col(column) == REMOVE)
     return pl.DataFrame(found, schema=SCHEMA, orient="row")
+
+
+def suspicion(signal: str) -> pl.Expr:
+    """A signal alone as a score of noise: high is suspect; where it is missing, its mean."""
+    sign = 1 if signal in SURPRISES else -1
+    return (sign * pl.col(signal)).fill_null(strategy="mean").fill_null(0.0)
 
 
 def _ranking(arm: str, stratum: str | None, rows: pl.DataFrame, score: pl.Expr) -> list[Row]:

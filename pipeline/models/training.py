@@ -20,8 +20,8 @@ from pipeline.models.semantic import fit_space, matrix
 # Users are held out by a hash of their name in so many parts: no list needs to be kept.
 PARTS = 10_000
 MIN_USERS = 2
-# A surprise is normalised over at most so many items: a bound of a night's time.
-NORMALISER_ITEMS = 16_384
+# A surprise is normalised over so many items: more of them tell noise no better.
+NORMALISER_ITEMS = 2_048
 # Components of the text vectors that texts are compared by; models learn from the first few.
 COMPARED_COMPONENTS = 256
 

@@ -1,6 +1,7 @@
 """Measure detection and usefulness on a configured log, cell by cell, and write the report."""
 
 import io
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -158,15 +159,21 @@ def _cells(config: Config, noises: list[Noise], parts: tuple[str, ...]) -> int:
     """How many cells there are at most (an arm may lack its column)."""
     settings = config.evaluate
     rankings = len(settings.backbones) * (len(settings.arms) + 1) * ("usefulness" in parts)
-    each = [1 + rankings + ("detection" in parts and not noise.none) for noise in noises]
-    return sum(each) * len(settings.seeds)
+    draws = len(_draws(config))
+    judged = [1 + ("detection" in parts and not noise.none) for noise in noises]
+    return sum(judged) * draws + rankings * len(noises) * len(settings.seeds)
+
+
+def _draws(config: Config) -> tuple[int, ...]:
+    """Seeds of the draws of noise, and of the cleanings."""
+    return config.evaluate.seeds[: config.evaluate.draws]
 
 
 def _measured(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
     for noise in noises:
         if noise.none and "usefulness" not in work.parts:
             continue
-        logs = {seed: _judged(work, noise, seed) for seed in work.config.evaluate.seeds}
+        logs = {seed: _judged(work, noise, seed) for seed in _draws(work.config)}
         told = results.noise_columns(noise)
         if "detection" in work.parts and not noise.none:
             found = {seed: _detected(work, noise, seed, log) for seed, log in logs.items()}
@@ -198,8 +205,10 @@ def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
 
 
 def _seeded(config: Config, seed: int) -> Config:
-    train = config.train.model_copy(update={"seed": seed})
-    return config.model_copy(update={"train": train})
+    seeded = {name: getattr(config, name) for name in ("train", "cloze")}
+    return config.model_copy(
+        update={name: section.model_copy(update={"seed": seed}) for name, section in seeded.items()}
+    )
 
 
 def _detected(work: _Work, noise: Noise, seed: int, log: pl.DataFrame) -> pl.DataFrame:
@@ -228,7 +237,7 @@ def _ranks(
 ) -> dict[str, dict[int, pl.DataFrame]]:
     """Arm -> seed -> ranks of the test targets."""
     found: dict[str, dict[int, pl.DataFrame]] = {}
-    for seed, log in logs.items():
+    for seed, log in zip(work.config.evaluate.seeds, itertools.cycle(logs.values()), strict=False):
         for arm, use in usefulness.arms_of(log, work.config.evaluate.arms).items():
             task = usefulness.task_of(work.split, log, use(log, seed))
             label = f"{arm}, {noise}, {settings.backbone}, seed {seed}"
@@ -277,6 +286,7 @@ def _protocol(config: Config, split: Split, origin: dict[str, Any]) -> Iterator[
     facts = {f"{name} (split)": float(count) for name, count in split.counts.items()}
     facts["false-drop budget"] = config.decision.false_drop_budget
     facts["folds of the cleaning"] = config.evaluate.folds
+    facts["draws of the noise"] = len(_draws(config))
     for name, value in facts.items():
         yield {names.PART: names.PROTOCOL, names.METRIC: name, names.VALUE: float(value)}
 

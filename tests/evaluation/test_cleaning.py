@@ -1,6 +1,7 @@
 import polars as pl
 import pytest
 
+from pipeline.columns import SIGNALS
 from pipeline.config import override
 from pipeline.evaluation import cleaning
 from pipeline.evaluation.cleaning import clean_log
@@ -26,7 +27,8 @@ def decided(noisy, vectors) -> pl.DataFrame:
 def test_every_row_is_decided_once_in_order(noisy, decided):
     assert decided["row"].equals(noisy["row"])
     told = ["noise_probability", "decision"]
-    assert decided.columns == ["row", *told, *(f"{name}_iadsr" for name in told)]
+    paper = [f"{name}_iadsr" for name in told]
+    assert decided.columns == ["row", *told, *SIGNALS, *paper]
     assert set(decided["decision"]) == {"keep", "remove"}
     assert not decided["decision_iadsr"].equals(decided["decision"], check_names=False)
 

@@ -25,7 +25,13 @@ def test_a_trained_model_tells_its_story(trained):
     assert set(card["config"]) == {"sequence", "model", "cloze", "train", "decision"}
     assert len(card["metrics"]["epochs"]) == trained.config.train.epochs
     assert {"hit_rate", "ndcg", "next_item"} <= set(card["metrics"]["epochs"][-1])
-    assert [row["stratum"] for row in card["calibration"]["strata"]] == ["1-5", "6-20", "21+"]
+    assert [row["stratum"] for row in card["calibration"]["strata"]] == [
+        "1-5",
+        "6-20",
+        "21+",
+        "new",
+        "no text",
+    ]
     assert set(card["files"]) == {checkpoint.WEIGHTS, checkpoint.VOCABULARY}
 
 
