@@ -86,7 +86,7 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
       iadsr train --date 2024-01-02   train as of that date and promote the model
       iadsr run --date 2024-01-03     clean one date and publish it
       iadsr explain --user U          why was it removed?
-      iadsr evaluate                  is it worth it? detection and usefulness, measured
+      iadsr evaluate                  is it worth it? detection, usefulness, ablation
     """
     context.obj = {"config_path": config_path, "debug": debug}
 
@@ -242,10 +242,11 @@ def explain(user: str, item: str | None, day: date | None) -> None:
 @click.option("--date", "day", type=Day(), help="Last date that is read [the newest].")
 @click.option(
     "--part",
-    type=click.Choice(["detection", "usefulness", "all"]),
+    type=click.Choice(["detection", "usefulness", "ablation", "all"]),
     default="all",
     show_default=True,
-    help="Is known noise found; is a recommender better for the cleaning.",
+    help="Is known noise found; is a recommender better for the cleaning; what is each signal "
+    "and each loss worth.",
 )
 @click.option(
     "--split", type=click.Choice(["leave_one_out", "global_time"]), help="[evaluate.split]"

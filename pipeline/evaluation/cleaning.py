@@ -19,6 +19,9 @@ from pipeline.models.training import fit_model
 from pipeline.progress import progress
 from pipeline.sequences import COLUMNS
 
+# Sections of the configuration that a model is made by.
+SECTIONS = ("sequence", "model", "cloze", "train", "decision")
+
 
 def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
     """Noise probability and decision of every interaction, out of fold.
@@ -26,8 +29,8 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
     Parameters
     ----------
     config : Config
-        Its sections sequence, model, cloze, train and decision make the models;
-        `evaluate.folds` tells in how many parts the users are judged.
+        Its `SECTIONS` make the models; `evaluate.folds` tells in how many parts the users are
+        judged.
     log : pl.DataFrame
         `row` and the columns of `pipeline.sequences.COLUMNS`, sorted by user in sequence order.
         No other column is looked at.
@@ -45,20 +48,34 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
     UserError
         A fold leaves too few users to train or to calibrate on.
     """
-    frame = log.select(ROW, *COLUMNS)
     folds = config.evaluate.folds
-    # Not the hash that holds users out for calibration: each fold shall have both.
-    fold = shard_of(pl.concat_str(pl.lit("fold "), pl.col(col.USER_ID)), folds)
     parts = []
     with progress(folds, "clean", "folds") as bar:
         for number in range(folds):
-            model = fit_model(config, frame.filter(fold != number), vectors, {}, scope="log")
-            ours = frame.filter(fold == number).with_columns(
-                pl.col(col.USER_ID).alias(SEQUENCE), pl.lit(True).alias(WANTED)
-            )
-            parts.append(_judged(model, ours, vectors))
+            learned, judged = fold(log, number, folds)
+            model = fit_model(config, learned, vectors, {}, scope="log")
+            parts.append(_judged(model, judged, vectors))
             bar.update(1)
     return pl.concat(parts).sort(ROW)
+
+
+def fold(log: pl.DataFrame, number: int, folds: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What the model of a fold learns from, and what it judges: other users, all their rows.
+
+    Parameters
+    ----------
+    log : pl.DataFrame
+        As `clean_log` takes it; what is known of the noise is left behind.
+    number, folds : int
+        Which fold (from 0), of how many.
+    """
+    frame = log.select(ROW, *COLUMNS)
+    # Not the hash that holds users out for calibration: each fold shall have both.
+    mine = shard_of(pl.concat_str(pl.lit("fold "), pl.col(col.USER_ID)), folds) == number
+    judged = frame.filter(mine).with_columns(
+        pl.col(col.USER_ID).alias(SEQUENCE), pl.lit(True).alias(WANTED)
+    )
+    return frame.filter(~mine), judged
 
 
 def _judged(model: Model, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:

@@ -59,11 +59,7 @@ def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataF
         arm (the score, or the decision), metric, k, stratum (null: all), value, n (rows that the
         value is a mean over: all, noise, removed or genuine ones).
     """
-    count = pl.len().over(col.ITEM_ID).cast(pl.Int64)
-    rows = log.with_columns(count.alias(COUNT))
-    has_text = pl.col(col.ITEM_ID).is_in(vectors[col.ITEM_ID].implode())
-    stratum = stratum_of(pl.col(COUNT), has_text, config.decision.strata)
-    rows = rows.with_columns(stratum.alias(col.STRATUM))
+    rows = with_strata(config, log, vectors)
     # Not scored is not suspected; popularity alone is the control that every score must beat.
     scores = {
         "ours": pl.col(col.NOISE_PROBABILITY).fill_null(0.0),
@@ -73,6 +69,34 @@ def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataF
         scores["iadsr"] = pl.col(NOISE_PROBABILITY_IADSR).fill_null(0.0)
     scores |= {name: suspicion(name) for name in col.SIGNALS if name in rows.columns}
     decisions = {"ours": col.DECISION, "iadsr": DECISION_IADSR}
+    return measured(config, rows, scores, decisions)
+
+
+def with_strata(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+    """The rows with `count` and `stratum` of their items, by the whole log."""
+    count = pl.len().over(col.ITEM_ID).cast(pl.Int64)
+    rows = log.with_columns(count.alias(COUNT))
+    has_text = pl.col(col.ITEM_ID).is_in(vectors[col.ITEM_ID].implode())
+    stratum = stratum_of(pl.col(COUNT), has_text, config.decision.strata)
+    return rows.with_columns(stratum.alias(col.STRATUM))
+
+
+def measured(
+    config: Config, rows: pl.DataFrame, scores: dict[str, pl.Expr], decisions: dict[str, str]
+) -> pl.DataFrame:
+    """The measures of some scores and decisions, each over all rows and by stratum.
+
+    Parameters
+    ----------
+    config : Config
+        Its strata.
+    rows : pl.DataFrame
+        As `with_strata` gives them, with `injected`.
+    scores : dict
+        Arm -> a score that is high for noise.
+    decisions : dict
+        Arm -> the column of its decision; passed over where it is not there.
+    """
     found: list[Row] = []
     for part in (None, *strata_names(config.decision.strata)):
         here = rows if part is None else rows.filter(pl.col(col.STRATUM) == part)

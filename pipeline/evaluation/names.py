@@ -26,5 +26,7 @@ ERROR = "error"
 N = "n"
 DETAIL = "detail"
 
-DETECTION, USEFULNESS, PROTOCOL = "detection", "usefulness", "protocol"
+DETECTION, ABLATION = "detection", "ablation"
+USEFULNESS, PROTOCOL = "usefulness", "protocol"
 NO_NOISE = "none"
+WITH_ALL = "with all"  # the arm of an ablation that nothing is removed from

@@ -29,10 +29,10 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _panels(count: int, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, height: float = 3.4, width: float = 4.6) -> tuple[Figure, list[Axes]]:
     columns = min(count, 3)
     rows = -(-count // columns)
-    figure = Figure(figsize=(4.6 * columns, height * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for spare in axes[count:]:
         spare.set_visible(False)
@@ -98,7 +98,9 @@ def precision_recall(results: pl.DataFrame) -> Figure | None:
 
 def false_drops(results: pl.DataFrame) -> Figure | None:
     """Share of genuine rows removed by stratum, against the budget."""
-    found = results.filter(pl.col(names.METRIC) == "false drops")
+    found = results.filter(
+        pl.col(names.PART) == names.DETECTION, pl.col(names.METRIC) == "false drops"
+    )
     if found.is_empty():
         return None
     budget = results.filter(pl.col(names.METRIC) == "false-drop budget")[names.VALUE]
@@ -118,6 +120,27 @@ def false_drops(results: pl.DataFrame) -> Figure | None:
         ax.set_xticks(range(len(strata)), strata)
         ax.set(title=f"{kind} noise, rate {rate:g}", ylabel="genuine rows removed")
         ax.legend(fontsize=7)
+    return figure
+
+
+def ablation(results: pl.DataFrame) -> Figure | None:
+    """What each removal changes in AUROC, one panel per kind and rate, the worst loss on top."""
+    found = results.filter(
+        pl.col(names.PART) == names.ABLATION,
+        pl.col(names.METRIC) == "AUROC",
+        pl.col(names.VERSUS).is_not_null(),
+        pl.col(col.STRATUM).is_null(),
+    )
+    if found.is_empty():
+        return None
+    logs = list(_groups(found, names.NOISE, names.RATE))
+    figure, axes = _panels(len(logs), height=6, width=6.9)
+    for ax, ((kind, rate), rows) in zip(axes, logs, strict=False):
+        bars = rows.sort(names.VALUE, descending=True)
+        ax.barh(bars[names.ARM], bars[names.VALUE], color=COLOURS["ours"])
+        ax.axvline(0, color="black", linewidth=1, linestyle=":")
+        ax.tick_params(axis="y", labelsize=7)
+        ax.set(title=f"{kind} noise, rate {rate:g}", xlabel="AUROC, difference to with all")
     return figure
 
 
@@ -162,4 +185,5 @@ PICTURES: dict[str, Callable[[pl.DataFrame], Figure | None]] = {
     "robustness.png": robustness,
     "precision_recall.png": precision_recall,
     "false_drops.png": false_drops,
+    "ablation.png": ablation,
 }

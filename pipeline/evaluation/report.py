@@ -16,6 +16,7 @@ PLOT_TITLES = {
     "recovery.png": "Recovery, where oracle - noisy is well above its error",
     "robustness.png": "Detection by noise rate",
     "precision_recall.png": "Precision and recall; the dot is the decision",
+    "ablation.png": "Detection without each signal and each loss",
     "false_drops.png": "Genuine rows removed by stratum, against the budget (dotted)",
 }
 # Popularity-weighted noise first: of it, popularity alone tells nothing.
@@ -39,7 +40,7 @@ def markdown(results: pl.DataFrame, pictures: list[str]) -> str:
     first = results.row(0, named=True)
     lines = [f"# Evaluation of {first[names.DATASET]}", ""]
     lines += [*_headline(whole), *_usefulness(results), *_recovery(whole), *_detection(whole)]
-    lines += _pictures(pictures)
+    lines += [*_ablation(whole), *_pictures(pictures)]
     lines += _protocol(results)
     return "\n".join(lines) + "\n"
 
@@ -195,6 +196,48 @@ def _detection(whole: pl.DataFrame) -> Lines:
                 if set(told) != {NOTHING}:
                     rows.append([_log(kind, rate), arm, stratum or "all", *told])
     yield from _table(["log", "score", "stratum", *metrics], rows)
+
+
+def _ablation(whole: pl.DataFrame) -> Lines:
+    """One table a log, sorted by the loss of AUROC."""
+    found = whole.filter(pl.col(names.PART) == names.ABLATION)
+    if found.is_empty():
+        return
+    yield from ("", "## Ablation", "")
+    yield (
+        "One fold is judged, with one thing removed at a time; mean over seeds, in brackets the "
+        f"difference to {names.WITH_ALL}. What is smaller than the difference of another seed "
+        "tells nothing. Signals overlap: what one tells, others tell too; the groups show it."
+    )
+    strata = found[col.STRATUM].drop_nulls().unique(maintain_order=True).to_list()
+    cold = next(iter(strata), None)
+    measures = [("AUROC", None), ("AP", None), ("AUROC", cold), ("recall", None)]
+    header = ["arm", "removed", *(f"{m} of {s}" if s else m for m, s in measures)]
+    for (kind, rate), of_log in _logs(found):
+        values = {
+            (r[names.ARM], r[names.VERSUS], r[names.METRIC], r[col.STRATUM]): r[names.VALUE]
+            for r in of_log.iter_rows(named=True)
+        }
+        arms = dict(of_log.select(names.ARM, names.DETAIL).iter_rows())
+        lost = {arm: values.get((arm, names.WITH_ALL, "AUROC", None)) for arm in arms}
+        order = sorted(arms, key=lambda arm: (arm != names.WITH_ALL, lost[arm] or 0.0))
+        yield from ("", f"### {_log(kind, rate)}", "")
+        rows = [
+            [arm, arms[arm], *(_changed(values, arm, metric, s) for metric, s in measures)]
+            for arm in order
+        ]
+        yield from _table(header, rows)
+
+
+def _changed(
+    values: dict[tuple[str, str | None, str, str | None], float | None],
+    arm: str,
+    metric: str,
+    stratum: str | None,
+) -> str:
+    value = _number(values.get((arm, None, metric, stratum)))
+    apart = values.get((arm, names.WITH_ALL, metric, stratum))
+    return value if apart is None else f"{value} ({apart:+.3f})"
 
 
 def _pictures(pictures: list[str]) -> Lines:

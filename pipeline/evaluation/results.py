@@ -138,11 +138,40 @@ def detection_rows(found: dict[int, pl.DataFrame]) -> Iterator[Row]:
     found : dict
         Seed -> what `detect` gives.
     """
-    base = {names.PART: names.DETECTION}
+    yield from _over_seeds(names.DETECTION, found)
+
+
+def ablation_rows(found: dict[int, pl.DataFrame]) -> Iterator[Row]:
+    """Measures of every arm, and their differences to `with all`, by seed and over all seeds.
+
+    Parameters
+    ----------
+    found : dict
+        Seed -> what `ablate` gives.
+    """
+    yield from _over_seeds(names.ABLATION, {seed: _against_all(f) for seed, f in found.items()})
+
+
+def _against_all(frame: pl.DataFrame) -> pl.DataFrame:
+    is_all = pl.col(names.ARM) == names.WITH_ALL
+    on = [names.METRIC, col.STRATUM]
+    whole = frame.filter(is_all).select(*on, pl.col(names.VALUE).alias("whole"))
+    apart = frame.filter(~is_all).join(
+        whole, on=on, how="left", nulls_equal=True, maintain_order="left"
+    )
+    apart = apart.with_columns(
+        pl.col(names.VALUE) - pl.col("whole"), pl.lit(names.WITH_ALL).alias(names.VERSUS)
+    ).drop("whole")
+    return pl.concat([frame, apart], how="diagonal")
+
+
+def _over_seeds(part: str, found: dict[int, pl.DataFrame]) -> Iterator[Row]:
+    base = {names.PART: part}
     for seed, frame in found.items():
         for row in frame.iter_rows(named=True):
             yield {**base, names.SEED: seed, **row}
-    keys = [names.ARM, names.METRIC, names.K, col.STRATUM]
+    columns = next(iter(found.values())).columns
+    keys = [name for name in columns if name not in (names.VALUE, names.N)]
     value = pl.col(names.VALUE)
     over_all = (
         pl.concat(found.values())

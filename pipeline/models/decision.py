@@ -11,6 +11,7 @@ import torch
 from pipeline import columns as col
 from pipeline import reasons
 from pipeline.models import calibration
+from pipeline.models.calibration import Calibrator
 from pipeline.models.evidence import SIGNAL_DECIMALS, column, evidence
 from pipeline.models.model import Model
 from pipeline.models.names import DOUBT, SEQUENCE, WANTED
@@ -70,9 +71,19 @@ def score_sequences(
 
 def decide(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     """Add noise_probability, threshold, decision and reason to rows with `evidence`."""
-    judged = _by_the_paper(rows)
     if model.instruments.settings.decision.method == "calibrated":
-        judged = _calibrated(model, rows)
+        return decide_calibrated(model.calibrator, model.thresholds, rows)
+    return _decided(_by_the_paper(rows))
+
+
+def decide_calibrated(
+    calibrator: Calibrator, thresholds: dict[str, float | None], rows: pl.DataFrame
+) -> pl.DataFrame:
+    """`decide` by our own decision, whatever made the evidence; `thresholds` by stratum."""
+    return _decided(_calibrated(calibrator, thresholds, rows))
+
+
+def _decided(judged: pl.DataFrame) -> pl.DataFrame:
     unknown = pl.col(DOUBT).is_in([reasons.SIGNAL_MISSING, reasons.UNKNOWN_ITEM]).fill_null(False)
     judged = judged.with_columns(pl.when(~unknown).then(col.NOISE_PROBABILITY))
     return judged.with_columns(_reason().alias(col.REASON), _verdict().alias(col.DECISION))
@@ -98,17 +109,19 @@ def _by_the_paper(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _calibrated(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
+def _calibrated(
+    calibrator: Calibrator, thresholds: dict[str, float | None], rows: pl.DataFrame
+) -> pl.DataFrame:
     """The calibrator's probability, the threshold of the row's stratum, and what weighs most.
 
     `blame` is rounded before the largest is chosen, so that the first of equals wins always.
     """
     feature_NF = calibration.features(rows)
     groups = [[calibration.FEATURES.index(name) for name in names] for names in BLAME.values()]
-    share_NG = model.calibrator.contributions(feature_NF, groups)
+    share_NG = calibrator.contributions(feature_NF, groups)
     blame_N = torch.round(share_NG, decimals=SIGNAL_DECIMALS).argmax(dim=1)
-    chance_N = calibration.probability(model.calibrator.log_odds(feature_NF))
-    limit = {name: limit for name, limit in model.thresholds.items() if limit is not None}
+    chance_N = calibration.probability(calibrator.log_odds(feature_NF))
+    limit = {name: limit for name, limit in thresholds.items() if limit is not None}
     return rows.with_columns(
         column(col.NOISE_PROBABILITY, chance_N),
         pl.col(col.STRATUM)

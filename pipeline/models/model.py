@@ -57,7 +57,7 @@ class Model:
     @property
     def thresholds(self) -> dict[str, float | None]:
         """Popularity stratum -> noise probability from which on a row is removed; None: never."""
-        return {row["stratum"]: row["threshold"] for row in self.card["calibration"]["strata"]}
+        return thresholds_of(self.card["calibration"])
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights by name."""
@@ -96,6 +96,11 @@ def from_tensors(
     )
     calibrator = Calibrator.from_tensors(_below("calibrator.", tensors))
     return Model(instruments=instruments, calibrator=calibrator, card=card)
+
+
+def thresholds_of(report: dict[str, Any]) -> dict[str, float | None]:
+    """Popularity stratum -> threshold, of the report of a calibration."""
+    return {row["stratum"]: row["threshold"] for row in report["strata"]}
 
 
 def new_aligner(vocabulary: int, config: ModelConfig) -> Aligner:

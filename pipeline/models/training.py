@@ -53,6 +53,20 @@ def fit_model(
     UserError
         Too few users to train or to calibrate on.
     """
+    instruments, fit, rows = fit_and_rehearse(config, sequences, vectors, scope)
+    calibrator, report = calibrate(rows, config.decision, config.train.seed)
+    metrics = {"epochs": fit.epochs, "best_epoch": fit.best_epoch}
+    story = {**card, "metrics": metrics, "calibration": report}
+    return Model(instruments=instruments, calibrator=calibrator, card=story)
+
+
+def fit_and_rehearse(
+    config: Config, sequences: pl.DataFrame, vectors: pl.DataFrame, scope: Scope
+) -> tuple[Instruments, Fit, pl.DataFrame]:
+    """All of `fit_model` but the calibration: its instruments, and their evidence on known noise.
+
+    The evidence is as `rehearse` gives it. Raises UserError: too few users.
+    """
     held = held_out(pl.col(col.USER_ID), config.train.validation_share)
     ours, theirs = sequences.filter(~held), sequences.filter(held)
     for frame, name in ((ours, "train on"), (theirs, "calibrate on")):
@@ -62,11 +76,7 @@ def fit_model(
                 f"{sequences[col.USER_ID].n_unique()}): ingest more history"
             )
     instruments, fit = fit_instruments(config, ours, theirs, vectors)
-    rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
-    calibrator, report = calibrate(rows, config.decision, config.train.seed)
-    metrics = {"epochs": fit.epochs, "best_epoch": fit.best_epoch}
-    story = {**card, "metrics": metrics, "calibration": report}
-    return Model(instruments=instruments, calibrator=calibrator, card=story)
+    return instruments, fit, rehearse(instruments, theirs, vectors, config.train.seed, scope)
 
 
 def held_out(user_id: pl.Expr, share: float) -> pl.Expr:

@@ -16,9 +16,9 @@ from pipeline.digests import digest
 from pipeline.encoders import encoder_id as name_encoder
 from pipeline.encoders.cache import read_vectors
 from pipeline.errors import UserError
-from pipeline.evaluation import names, results, usefulness
+from pipeline.evaluation import ablation, names, results, usefulness
 from pipeline.evaluation.cells import Cells, code_digest, fingerprint
-from pipeline.evaluation.cleaning import clean_log
+from pipeline.evaluation.cleaning import SECTIONS, clean_log
 from pipeline.evaluation.detection import detect
 from pipeline.evaluation.noise import Noise, noisy_log, parse
 from pipeline.evaluation.plots import plots
@@ -30,11 +30,11 @@ from pipeline.sequences import read_sequences
 from pipeline.storage import files, runs
 from pipeline.storage.lake import Lake
 
-Part = Literal["detection", "usefulness", "all"]
+Part = Literal["detection", "usefulness", "ablation", "all"]
 
 FOLDER = "evaluations"
 RESULTS, REPORT = "results.parquet", "report.md"
-CLEANING_SECTIONS = ("sequence", "model", "cloze", "train", "decision")
+NEED_NOISE = ("detection", "ablation")  # that is known
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def evaluate(
     as_of : date, optional
         Last date that is read; default: the newest with interactions.
     part : str
-        "detection" (needs injected noise), "usefulness" or "all".
+        "detection" or "ablation" (which need injected noise), "usefulness" or "all".
     out : str, optional
         Folder of the report and of the cells; default: one below the lake, named by the data and
         the configuration.
@@ -85,9 +85,9 @@ def evaluate(
         Nothing to evaluate on, or noise that cannot be.
     """
     noises = list(dict.fromkeys(parse(text) for text in config.evaluate.noise))
-    parts = ("detection", "usefulness") if part == "all" else (part,)
-    if parts == ("detection",) and all(noise.none for noise in noises):
-        raise UserError("detection needs noise that is known: name some, like popularity:0.2")
+    parts = ("detection", "usefulness", "ablation") if part == "all" else (part,)
+    if part in NEED_NOISE and all(noise.none for noise in noises):
+        raise UserError(f"{part} needs noise that is known: name some, like popularity:0.2")
     as_of = as_of or _newest(lake)
     origin = _origin(config, lake, as_of)
     same = {name: value for name, value in origin.items() if name != "interactions_version"}
@@ -102,6 +102,7 @@ def evaluate(
         with progress(_cells(config, noises, parts), "evaluate", "cells") as bar:
             work = _Work(config, split, vectors, fingerprint(vectors), cells, parts, bar)
             rows = [*_protocol(config, split, origin), *_measured(work, noises)]
+            rows += _ablations(work, noises)
         _write(folder, _table(config, lake, rows))
         run.counts = {"cells": cells.made, "cells_there_already": cells.found}
         run.status = runs.SUCCEEDED if cells.made else runs.UNCHANGED
@@ -127,7 +128,7 @@ def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
         "history": digest({str(d): n for d, n in rows.items() if earliest < d <= as_of}, 16),
         "items": lake.version(ITEMS),
         "encoder_id": name_encoder(config.encoder),
-        "config_digest": config.digest(*CLEANING_SECTIONS),
+        "config_digest": config.digest(*SECTIONS),
         "code_version": __version__,
     }
 
@@ -160,8 +161,12 @@ def _cells(config: Config, noises: list[Noise], parts: tuple[str, ...]) -> int:
     settings = config.evaluate
     rankings = len(settings.backbones) * (len(settings.arms) + 1) * ("usefulness" in parts)
     draws = len(_draws(config))
-    judged = [1 + ("detection" in parts and not noise.none) for noise in noises]
-    return sum(judged) * draws + rankings * len(noises) * len(settings.seeds)
+    known = sum(not noise.none for noise in noises)
+    cleaned = sum(_cleans(parts, noise) for noise in noises)
+    detected = known * ("detection" in parts)
+    removed = known * ablation.size(config) * ("ablation" in parts)
+    rankings *= len(noises) * len(settings.seeds)
+    return (cleaned + detected + removed) * draws + rankings
 
 
 def _draws(config: Config) -> tuple[int, ...]:
@@ -171,7 +176,7 @@ def _draws(config: Config) -> tuple[int, ...]:
 
 def _measured(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
     for noise in noises:
-        if noise.none and "usefulness" not in work.parts:
+        if not _cleans(work.parts, noise):
             continue
         logs = {seed: _judged(work, noise, seed) for seed in _draws(work.config)}
         told = results.noise_columns(noise)
@@ -186,13 +191,26 @@ def _measured(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
                 yield from ({**told, names.BACKBONE: settings.backbone, **row} for row in rows)
 
 
+def _ablations(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
+    known = [noise for noise in noises if "ablation" in work.parts and not noise.none]
+    for noise in known:
+        found = {seed: _ablated(work, noise, seed) for seed in _draws(work.config)}
+        told = results.noise_columns(noise)
+        yield from ({**told, **row} for row in results.ablation_rows(found))
+
+
+def _cleans(parts: tuple[str, ...], noise: Noise) -> bool:
+    """True if what is asked for rests on the decision on the whole log."""
+    return "usefulness" in parts or ("detection" in parts and not noise.none)
+
+
 def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
     """The log with its noise and, out of fold, the decision on every row of it."""
     config = _seeded(work.config, seed)
     log = noisy_log(work.split, noise, seed, work.vectors)
     rests_on = {
         "data": [fingerprint(log), work.vectors_digest],
-        "config": config.digest(*CLEANING_SECTIONS),
+        "config": config.digest(*SECTIONS),
         "folds": config.evaluate.folds,
         "code": code_digest("pipeline.evaluation.cleaning"),
     }
@@ -215,7 +233,7 @@ def _detected(work: _Work, noise: Noise, seed: int, log: pl.DataFrame) -> pl.Dat
     config = _seeded(work.config, seed)
     rests_on = {
         "data": [fingerprint(log), work.vectors_digest],
-        "config": config.digest(*CLEANING_SECTIONS),
+        "config": config.digest(*SECTIONS),
         "code": code_digest("pipeline.evaluation.detection"),
     }
     found = work.cells.get(
@@ -223,6 +241,12 @@ def _detected(work: _Work, noise: Noise, seed: int, log: pl.DataFrame) -> pl.Dat
     )
     work.bar.update(1)
     return found
+
+
+def _ablated(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
+    config, log = _seeded(work.config, seed), noisy_log(work.split, noise, seed, work.vectors)
+    label = f"{noise}, seed {seed}"
+    return ablation.ablate(config, log, work.vectors, work.cells, label=label, done=work.bar.update)
 
 
 def _recommenders(config: Config) -> list[RecommenderConfig]:

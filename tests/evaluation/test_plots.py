@@ -38,6 +38,8 @@ def test_intervals_and_budget_are_where_the_table_says():
     figure = PICTURES["usefulness.png"](table())
     spans = [line.get_xdata() for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
     assert any(list(span) == [0.01, 0.03] for span in map(list, spans))
+    removed = PICTURES["ablation.png"](table()).axes[0].patches
+    assert [round(bar.get_width(), 3) for bar in removed] == [-0.01, -0.05, -0.2]  # worst on top
     bars = PICTURES["false_drops.png"](table()).axes[0]
     assert {round(bar.get_height(), 3) for bar in bars.patches} == {0.04, 0.03}
     assert 0.05 in [line.get_ydata()[0] for line in bars.lines]

@@ -71,15 +71,32 @@ def test_the_protocol_names_split_ties_seeds_and_counts():
     assert "- as of: 2024-01-20" in text
 
 
+def test_what_is_missed_most_stands_first_in_the_ablation():
+    found = lines()
+    rows = found[found.index("### popularity noise 20%") :][2:8]
+    assert rows == [
+        "| arm | removed | AUROC | AP | AUROC of 1-5 | recall |",
+        "|---|---|---|---|---|---|",
+        "| with all |  | 0.800 | 0.500 | 0.700 | - |",
+        "| without signal_semantic | signal | 0.600 (-0.200) | 0.300 (-0.200) | 0.500 (-0.200) "
+        "| - |",
+        "| without signal_surprise | signal | 0.750 (-0.050) | 0.450 (-0.050) | 0.650 (-0.050) "
+        "| - |",
+        "| without the alignment loss | loss | 0.790 (-0.010) | 0.490 (-0.010) | 0.690 (-0.010) "
+        "| - |",
+    ]
+
+
 def test_pictures_are_linked():
     assert any(line.endswith("](usefulness.png)") for line in lines())
 
 
 def test_a_report_of_one_part_alone_is_whole():
     whole = table()
-    for part in ("detection", "usefulness"):
+    for part in ("detection", "usefulness", "ablation"):
         alone = whole.filter(whole["part"].is_in([part, "protocol"]))
         found = markdown(alone, [])
         assert "## Headline" in found
         assert ("## Detection" in found) == (part == "detection")
         assert ("## Usefulness" in found) == (part == "usefulness")
+        assert ("## Ablation" in found) == (part == "ablation")

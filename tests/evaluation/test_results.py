@@ -5,6 +5,7 @@ import pytest
 from pipeline.evaluation.noise import Noise
 from pipeline.evaluation.results import (
     SCHEMA,
+    ablation_rows,
     detection_rows,
     frame_of,
     noise_columns,
@@ -101,3 +102,27 @@ def test_a_row_has_every_column():
     assert table.schema == SCHEMA
     assert table.row(0, named=True)["noise"] == "uniform"
     assert table.row(0, named=True)["value"] is None
+
+
+def test_an_ablation_is_told_against_with_all_of_the_same_seed():
+    def found(whole: float, less: float) -> pl.DataFrame:
+        rows = [
+            ("with all", "", "AUROC", None, whole, 9),
+            ("with all", "", "AUROC", "1-5", 0.1, 3),
+            ("without x", "signal", "AUROC", None, less, 9),
+            ("without x", "signal", "AUROC", "1-5", None, 3),
+        ]
+        columns = ["arm", "detail", "metric", "stratum", "value", "n"]
+        return pl.DataFrame(rows, schema=columns, orient="row")
+
+    table = frame_of(ablation_rows({0: found(0.8, 0.7), 1: found(0.9, 0.6)}))
+    assert set(table["part"]) == {"ablation"}
+    asked = {"arm": "without x", "metric": "AUROC", "stratum": None}
+    by_seed = [only(table, versus="with all", seed=s, **asked)["value"] for s in (0, 1)]
+    assert by_seed == pytest.approx([-0.1, -0.3])
+    whole = only(table, versus="with all", seed=None, **asked)
+    assert [whole[n] for n in ("value", "low", "high")] == pytest.approx([-0.2, -0.3, -0.1])
+    assert only(table, versus=None, seed=None, **asked)["value"] == pytest.approx(0.65)
+    cold = {**asked, "stratum": "1-5"}
+    assert only(table, versus="with all", seed=None, **cold)["value"] is None
+    assert table.filter(pl.col("arm") == "with all")["versus"].is_null().all()

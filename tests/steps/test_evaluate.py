@@ -17,6 +17,10 @@ from pipeline.steps.evaluate import evaluate
 from pipeline.storage.lake import Lake
 from tests.conftest import Workspace
 
+RUINED = pl.DataFrame({"row": [0]})
+MEASURED = pl.DataFrame({"metric": ["AUROC"], "value": [0.7], "n": [9]}).with_columns(
+    pl.lit(None, pl.String).alias("stratum")
+)
 ARMS = ("cleaned", "random", "oracle")
 
 
@@ -46,7 +50,7 @@ def last_run(lake: Lake) -> dict:
 def test_every_measure_is_a_row_of_the_long_table(done):
     table = results(done[1])
     assert table.schema == SCHEMA
-    assert set(table["part"]) == {"detection", "usefulness", "protocol"}
+    assert set(table["part"]) == {"detection", "usefulness", "ablation", "protocol"}
     assert set(table["dataset"]) == {"clicks"}
     assert set(table["ties"]) == {"shuffle (seed 0)"}
     values = table.filter(pl.col("metric") == "NDCG", pl.col("k") == 10, pl.col("versus").is_null())
@@ -59,6 +63,9 @@ def test_every_measure_is_a_row_of_the_long_table(done):
     assert values["value"].is_between(0, 1).all()
     assert (values.filter(pl.col("seed").is_null())["n"] == 120).all()
     assert set(table.filter(pl.col("part") == "detection")["noise"]) == {"uniform"}
+    removed = table.filter(pl.col("part") == "ablation", pl.col("versus") == "with all")
+    assert set(removed["noise"]) == {"uniform"}
+    assert {"without signal_semantic", "without the alignment loss"} <= set(removed["arm"])
 
 
 def test_report_and_pictures_lie_beside_the_table(done):
@@ -152,10 +159,26 @@ def test_by_global_time_nothing_after_the_date_is_read(workspace, monkeypatch):
     assert 0 < task.train.height < upto.height < rows.height
 
 
+def test_an_ablation_cleans_nothing_and_is_not_made_twice(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(step, "clean_log", lambda *_: pytest.fail("cleaned"))
+    made = []
+    monkeypatch.setattr(step.ablation, "fold_evidence", lambda *_: made.append(1) or RUINED)
+    monkeypatch.setattr(step.ablation, "measure", lambda *_: MEASURED)
+    config = quick(workspace, noise=("none", "uniform:0.3"))
+    for _ in range(2):
+        evaluate(config, workspace.lake, part="ablation", out=str(tmp_path))
+        assert set(results(str(tmp_path))["part"]) == {"ablation", "protocol"}
+    assert len(made) == 2 + len(step.ablation.losses(config))
+    assert last_run(workspace.lake)["status"] == "unchanged"
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| without the alignment loss | loss | 0.700 (+0.000) |" in report
+
+
 @pytest.mark.parametrize(
     ("asked", "part", "says"),
     [
         ({"noise": ("none",)}, "detection", "detection needs noise that is known"),
+        ({"noise": ("none",)}, "ablation", "ablation needs noise that is known"),
         ({"noise": ("unifrom:0.1",)}, "all", 'no noise of the kind "unifrom"'),
     ],
 )
