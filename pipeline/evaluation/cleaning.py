@@ -54,7 +54,7 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
         for number in range(folds):
             learned, judged = fold(log, number, folds)
             model = fit_model(config, learned, vectors, {}, scope="log")
-            parts.append(_judged(model, judged, vectors))
+            parts.append(judge(model, judged, vectors))
             bar.update(1)
     return pl.concat(parts).sort(ROW)
 
@@ -78,7 +78,18 @@ def fold(log: pl.DataFrame, number: int, folds: int) -> tuple[pl.DataFrame, pl.D
     return frame.filter(~mine), judged
 
 
-def _judged(model: Model, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+def judge(model: Model, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+    """Our decision and the paper's on the wanted rows of a frame, as `clean_log` gives them.
+
+    Parameters
+    ----------
+    model : Model
+        What judges.
+    frame : pl.DataFrame
+        As for `evidence`, with `row`.
+    vectors : pl.DataFrame
+        Columns item_id and vector.
+    """
     rows = evidence(model.instruments, frame, vectors)
     told = [ROW, col.NOISE_PROBABILITY, col.DECISION]
     paper = decide(_by_the_paper(model), rows).select(told)

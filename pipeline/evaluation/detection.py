@@ -59,7 +59,11 @@ def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataF
         arm (the score, or the decision), metric, k, stratum (null: all), value, n (rows that the
         value is a mean over: all, noise, removed or genuine ones).
     """
-    rows = with_strata(config, log, vectors)
+    return detect_rows(config, with_strata(config, log, vectors))
+
+
+def detect_rows(config: Config, rows: pl.DataFrame) -> pl.DataFrame:
+    """`detect` on rows that have their items' `count` and `stratum` already."""
     # Not scored is not suspected; popularity alone is the control that every score must beat.
     scores = {
         "ours": pl.col(col.NOISE_PROBABILITY).fill_null(0.0),

@@ -66,7 +66,7 @@ def test_each_user_is_judged_by_a_model_trained_without_them(noisy, vectors, mon
         )
 
     monkeypatch.setattr(cleaning, "fit_model", fit_model)
-    monkeypatch.setattr(cleaning, "_judged", judge)
+    monkeypatch.setattr(cleaning, "judge", judge)
     clean_log(override(CONFIG, "evaluate", {"folds": 3}), noisy, vectors)
     users = set(noisy["user_id"])
     assert len(judged) == 3
