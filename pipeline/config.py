@@ -172,6 +172,7 @@ class RecommenderConfig(BackboneConfig, SoftmaxConfig):
     backbone: BackboneName = "sasrec"
     dropout: float = Field(0.5, ge=0, lt=1)
     max_length: int = Field(50, ge=1)  # interactions that it reads
+    validate_users: int = Field(4096, ge=1)  # whose held-out items stop the training in time
     epochs: int = Field(40, ge=1)
     patience: int = Field(6, ge=1)
     batch_positions: int = Field(1024, ge=1)
