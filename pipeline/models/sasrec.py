@@ -53,22 +53,21 @@ class _Block(nn.Module):
         return out_BLD
 
     def _attend(self, x_BLD: Tensor) -> Tensor:
-        split_BLHE = (
-            x.unflatten(-1, (self.heads, -1)) for x in self.query_key_value(x_BLD).chunk(3, dim=-1)
-        )
-        q_BHLE, k_BHLE, v_BHLE = (x.transpose(1, 2) for x in split_BLHE)
+        all_BLXE = self.query_key_value(x_BLD).unflatten(-1, (3 * self.heads, -1))
+        turned_BLXE, v_BLHE = all_BLXE.split([2 * self.heads, self.heads], dim=2)
+        q_BHLE, k_BHLE = _rotate(turned_BLXE).transpose(1, 2).chunk(2, dim=1)
         seen_BHLE = F.scaled_dot_product_attention(
-            _rotate(q_BHLE), _rotate(k_BHLE), v_BHLE, is_causal=True
+            q_BHLE, k_BHLE, v_BLHE.transpose(1, 2), is_causal=True
         )
         mixed_BLD: Tensor = self.mix(seen_BHLE.transpose(1, 2).flatten(start_dim=2))
         return mixed_BLD
 
 
-def _rotate(x_BHLE: Tensor) -> Tensor:
-    """Turn each pair of components by an angle in proportion to the position."""
-    length, width = x_BHLE.shape[-2:]
-    speed_E = ROTATION_BASE ** -(torch.arange(0, width, 2, dtype=x_BHLE.dtype) / width)
-    angle_LE = torch.arange(length, dtype=x_BHLE.dtype).unsqueeze(-1) * speed_E
-    a_BHLE, b_BHLE = x_BHLE.chunk(2, dim=-1)
-    cos_LE, sin_LE = angle_LE.cos(), angle_LE.sin()
-    return torch.cat([a_BHLE * cos_LE - b_BHLE * sin_LE, a_BHLE * sin_LE + b_BHLE * cos_LE], dim=-1)
+def _rotate(x_BLXE: Tensor) -> Tensor:
+    """Turn each pair of components, as a complex number, by an angle in proportion to the place."""
+    length, width = x_BLXE.shape[1], x_BLXE.shape[-1]
+    speed_E = ROTATION_BASE ** -(torch.arange(0, width, 2, dtype=x_BLXE.dtype) / width)
+    angle_L1E = torch.arange(length, dtype=x_BLXE.dtype)[:, None, None] * speed_E
+    turn_L1E = torch.polar(torch.ones_like(angle_L1E), angle_L1E)
+    pair_BLXE = torch.view_as_complex(torch.unflatten(x_BLXE, -1, (-1, 2)))
+    return torch.view_as_real(pair_BLXE * turn_L1E).flatten(start_dim=-2)
