@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.config import BackboneConfig
 from pipeline.models.backbone import Backbone
+from pipeline.models.dropout import Dropout
 
 ROTATION_BASE = 10_000.0
 
@@ -19,7 +20,7 @@ class SASRec(Backbone):
 
     def __init__(self, vocabulary: int, config: BackboneConfig) -> None:
         super().__init__(vocabulary, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
 
@@ -38,7 +39,7 @@ class _Block(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.attention_norm = nn.LayerNorm(config.dim)
         self.query_key_value = nn.Linear(config.dim, 3 * config.dim)
         self.mix = nn.Linear(config.dim, config.dim)
