@@ -146,7 +146,7 @@ class TrainConfig(SoftmaxConfig):
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     negatives: int = Field(512, ge=1)  # an epoch's time is the aligner's budget
-    validation_share: float = Field(0.1, gt=0, lt=1)  # users held out for calibration
+    validation_share: float = Field(0.15, gt=0, lt=1)  # users held out for calibration
     min_item_count: int = Field(1, ge=1)
     seed: int = 0
 
