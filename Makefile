@@ -35,7 +35,8 @@ lint: $(VENV)/.installed  ## style and types
 
 .PHONY: bench
 bench: $(VENV)/.installed  ## the benchmarks, on generated data
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@missed=0; for script in benchmarks/*.py; do echo "== $$script"; \
+		$(BIN)/python "$$script" || missed=1; done; exit $$missed
 
 .PHONY: clean
 clean:  ## remove the environment, the demo and the caches

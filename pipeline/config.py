@@ -145,7 +145,8 @@ class TrainConfig(SoftmaxConfig):
     batch_positions: int = Field(4096, ge=1)  # interactions in one step of the optimizer
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    validation_share: float = Field(0.1, gt=0, lt=1)  # users held out for calibration
+    negatives: int = Field(512, ge=1)  # an epoch's time is the aligner's budget
+    validation_share: float = Field(0.15, gt=0, lt=1)  # users held out for calibration
     min_item_count: int = Field(1, ge=1)
     seed: int = 0
 
@@ -172,6 +173,7 @@ class RecommenderConfig(BackboneConfig, SoftmaxConfig):
     backbone: BackboneName = "sasrec"
     dropout: float = Field(0.5, ge=0, lt=1)
     max_length: int = Field(50, ge=1)  # interactions that it reads
+    validate_users: int = Field(4096, ge=1)  # whose held-out items stop the training in time
     epochs: int = Field(40, ge=1)
     patience: int = Field(6, ge=1)
     batch_positions: int = Field(1024, ge=1)

@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline import columns as col
 from pipeline.config import RecommenderConfig
 from pipeline.errors import UserError
+from pipeline.hashing import stable_hash
 from pipeline.models.backbone import Backbone
 from pipeline.models.backbones import build
 from pipeline.models.batches import Sequences, Windows, buckets, gather, number_items, windows
@@ -72,7 +73,8 @@ def fit_recommender(
         the model does not read the item, and may only have to predict it). Users without any
         context are not learned from.
     validate : pl.DataFrame
-        user_id, item_id: the held-out next item, one row per user.
+        user_id, item_id: the held-out next item, one row per user; of more than `validate_users`,
+        so many are looked at, chosen by a hash of their name.
     vocabulary : pl.DataFrame
         item_id, each once: what is ranked. Other items are read as unknown, and never predicted.
     config : RecommenderConfig
@@ -99,11 +101,12 @@ def fit_recommender(
     )
     count_V = torch.bincount(targets.item_T, targets.weight_T, minlength=vocabulary.height + 1)
     proposal = Proposal(count_V[1:], config)
+    some = validate.sort(stable_hash(pl.col(col.USER_ID))).head(config.validate_users)
     best, best_epoch, best_state = -1.0, 0, copy.deepcopy(fitted.backbone.state_dict())
     with progress(config.epochs, f"train {config.backbone}", "epochs") as bar:
         for epoch in range(config.epochs):
             loss = _epoch(fitted, optimizer, inputs, targets, proposal, draw=draw, shuffle=shuffle)
-            metrics = accuracy(ranks(fitted, train, validate)[RANK])
+            metrics = accuracy(ranks(fitted, train, some)[RANK])
             fitted.epochs.append({"epoch": epoch, "loss": loss, **metrics})
             bar.update(1)
             if metrics["ndcg"] > best:

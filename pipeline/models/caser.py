@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.config import BackboneConfig
 from pipeline.models.backbone import Backbone
+from pipeline.models.dropout import Dropout
 
 # Items that a state looks back on, and vertical filters: the paper's best on its denser data.
 REACH = 5
@@ -21,7 +22,7 @@ class Caser(Backbone):
     def __init__(self, vocabulary: int, config: BackboneConfig) -> None:
         super().__init__(vocabulary, config.dim)
         filters = max(config.hidden // REACH, 1)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.horizontal = nn.ModuleList(
             nn.Conv1d(config.dim, filters, height) for height in range(1, REACH + 1)
         )

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from pipeline.config import BackboneConfig
 from pipeline.models.backbone import Backbone
+from pipeline.models.dropout import Dropout
 
 
 class GRU4Rec(Backbone):
@@ -11,7 +12,7 @@ class GRU4Rec(Backbone):
 
     def __init__(self, vocabulary: int, config: BackboneConfig) -> None:
         super().__init__(vocabulary, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(config.dim, config.hidden, batch_first=True)
         self.output = nn.Linear(config.hidden, config.dim)
 

@@ -28,7 +28,7 @@ NIGHTS_PER_USER = 4
 # Rows of all rehearsed sequences together, history included: a bound of time and memory.
 MAX_ROWS = 300_000
 # So many times noise is drawn anew; in a further one, so many rows lack their item or their text.
-DRAWS = 2
+DRAWS = 4
 HIDDEN_SHARE = 0.15
 # One user in so many sets the thresholds; the others fit the calibrator.
 THRESHOLD_PARTS = 3

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.config import BackboneConfig
 from pipeline.models.backbone import Backbone
+from pipeline.models.dropout import Dropout
 
 ROTATION_BASE = 10_000.0
 
@@ -19,7 +20,7 @@ class SASRec(Backbone):
 
     def __init__(self, vocabulary: int, config: BackboneConfig) -> None:
         super().__init__(vocabulary, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
 
@@ -38,7 +39,7 @@ class _Block(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.attention_norm = nn.LayerNorm(config.dim)
         self.query_key_value = nn.Linear(config.dim, 3 * config.dim)
         self.mix = nn.Linear(config.dim, config.dim)
@@ -53,22 +54,21 @@ class _Block(nn.Module):
         return out_BLD
 
     def _attend(self, x_BLD: Tensor) -> Tensor:
-        split_BLHE = (
-            x.unflatten(-1, (self.heads, -1)) for x in self.query_key_value(x_BLD).chunk(3, dim=-1)
-        )
-        q_BHLE, k_BHLE, v_BHLE = (x.transpose(1, 2) for x in split_BLHE)
+        all_BLXE = self.query_key_value(x_BLD).unflatten(-1, (3 * self.heads, -1))
+        turned_BLXE, v_BLHE = all_BLXE.split([2 * self.heads, self.heads], dim=2)
+        q_BHLE, k_BHLE = _rotate(turned_BLXE).transpose(1, 2).chunk(2, dim=1)
         seen_BHLE = F.scaled_dot_product_attention(
-            _rotate(q_BHLE), _rotate(k_BHLE), v_BHLE, is_causal=True
+            q_BHLE, k_BHLE, v_BLHE.transpose(1, 2), is_causal=True
         )
         mixed_BLD: Tensor = self.mix(seen_BHLE.transpose(1, 2).flatten(start_dim=2))
         return mixed_BLD
 
 
-def _rotate(x_BHLE: Tensor) -> Tensor:
-    """Turn each pair of components by an angle in proportion to the position."""
-    length, width = x_BHLE.shape[-2:]
-    speed_E = ROTATION_BASE ** -(torch.arange(0, width, 2, dtype=x_BHLE.dtype) / width)
-    angle_LE = torch.arange(length, dtype=x_BHLE.dtype).unsqueeze(-1) * speed_E
-    a_BHLE, b_BHLE = x_BHLE.chunk(2, dim=-1)
-    cos_LE, sin_LE = angle_LE.cos(), angle_LE.sin()
-    return torch.cat([a_BHLE * cos_LE - b_BHLE * sin_LE, a_BHLE * sin_LE + b_BHLE * cos_LE], dim=-1)
+def _rotate(x_BLXE: Tensor) -> Tensor:
+    """Turn each pair of components, as a complex number, by an angle in proportion to the place."""
+    length, width = x_BLXE.shape[1], x_BLXE.shape[-1]
+    speed_E = ROTATION_BASE ** -(torch.arange(0, width, 2, dtype=x_BLXE.dtype) / width)
+    angle_L1E = torch.arange(length, dtype=x_BLXE.dtype)[:, None, None] * speed_E
+    turn_L1E = torch.polar(torch.ones_like(angle_L1E), angle_L1E)
+    pair_BLXE = torch.view_as_complex(torch.unflatten(x_BLXE, -1, (-1, 2)))
+    return torch.view_as_real(pair_BLXE * turn_L1E).flatten(start_dim=-2)

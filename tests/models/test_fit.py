@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save
 
 from pipeline.config import TrainConfig
+from pipeline.models.backbones import BACKBONES
 from pipeline.models.batches import Sequences
 from pipeline.models.fit import Task, fit_aligner, new_optimizer, rank_last, run_epoch
 from pipeline.models.model import new_aligner
@@ -37,6 +38,19 @@ def test_the_best_epoch_is_restored():
     stage_two = {e["epoch"]: e["ndcg"] for e in fit.epochs if e["epoch"] >= 1}
     assert stage_two[fit.best_epoch] == max(stage_two.values())
     assert rank_last(fit.aligner, work.sequences, 10)["ndcg"] == stage_two[fit.best_epoch]
+
+
+@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+@pytest.mark.parametrize("softmax", ["sampled", "full"])
+def test_every_backbone_learns_a_walk_round_the_items(backbone, softmax):
+    walks = (torch.arange(20).unsqueeze(-1) + torch.arange(9)) % 20 + 1
+    work = task([9] * 20, epochs=12, backbone_epochs=4, patience=12)
+    settings = SETTINGS.model_copy(update={"backbone": backbone})
+    train = work.config.model_copy(update={"softmax": softmax, "negatives": 8})
+    walked = Sequences(walks.flatten(), walks.flatten(), work.sequences.length_U)
+    work = Task(walked, work.text_TP, 10, train)
+    fit = fit_aligner(work, walked, 20, settings)
+    assert fit.epochs[fit.best_epoch]["ndcg"] > 0.7  # by chance: 0.23
 
 
 def test_stage_one_leaves_the_semantic_maps_alone():

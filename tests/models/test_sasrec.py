@@ -20,11 +20,11 @@ def backbone() -> SASRec:
 
 def turned(x: torch.Tensor, place: int) -> torch.Tensor:
     """Each pair of components as a complex number, times e^(i angle)."""
-    pairs = torch.complex(x[: WIDTH // 2], x[WIDTH // 2 :])
+    pairs = torch.complex(x[0::2], x[1::2])
     for k in range(WIDTH // 2):
         angle = place * ROTATION_BASE ** (-2 * k / WIDTH)
         pairs[k] *= complex(math.cos(angle), math.sin(angle))
-    return torch.cat([pairs.real, pairs.imag])
+    return torch.stack([pairs.real, pairs.imag], dim=1).flatten()
 
 
 def test_the_states_match_a_loop_over_positions_and_heads(backbone):
