@@ -49,7 +49,7 @@ def session() -> "Iterator[tuple[Config, Lake]]":
     A wrong request and a broken contract fail the task at once, with one line: trying again would
     not mend them. A lost race and an unforeseen error are retried.
     """
-    from pipeline.config import load
+    from pipeline.configuration import load
     from pipeline.errors import ContractError, UserError
     from pipeline.storage.lake import Lake
 

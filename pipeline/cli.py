@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.config import DEFAULT_PATH, LoadedConfig, effective, load, override
+from pipeline.configuration import DEFAULT_PATH, LoadedConfig, effective, load, override
 from pipeline.errors import IadsrError, UserError
 
 EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130

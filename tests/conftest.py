@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.config import Config, load
+from pipeline.config import Config
+from pipeline.configuration import load
 from pipeline.schemas import RUNS, TABLES, Table
 from pipeline.storage.lake import Lake
 

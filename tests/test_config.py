@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, LoadedConfig, effective, load, override
+from pipeline.config import Config
+from pipeline.configuration import LoadedConfig, effective, load, override
 from pipeline.errors import ConfigError
 
 LOGS = """

@@ -18,6 +18,7 @@ CODE = [*MODULES, *DAGS, *sorted((ROOT / "benchmarks").glob("*.py"))]
 LAYERS = (
     {"columns", "errors", "digests", "reasons"},
     {"schemas", "config"},
+    {"configuration"},
     {"progress", "hashing"},
     {"storage"},
     {"sequences", "demo_data"},

@@ -16,7 +16,7 @@ import duckdb
 import polars as pl
 
 from pipeline import demo_data
-from pipeline.config import ENV_CONFIG_PATH, load
+from pipeline.configuration import ENV_CONFIG_PATH, load
 from pipeline.errors import ContractError, UserError
 from pipeline.progress import logger
 from pipeline.schemas import INTERACTIONS, QUARANTINE, RUNS, TABLES

@@ -11,7 +11,8 @@ import polars as pl
 
 from pipeline import __version__
 from pipeline import columns as col
-from pipeline.config import Config, RecommenderConfig, override
+from pipeline.config import Config, RecommenderConfig
+from pipeline.configuration import override
 from pipeline.digests import digest
 from pipeline.encoders import encoder_id as name_encoder
 from pipeline.encoders.cache import read_vectors

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from pipeline.columns import SIGNALS
-from pipeline.config import override
+from pipeline.configuration import override
 from pipeline.evaluation import cleaning
 from pipeline.evaluation.cleaning import clean_log
 from pipeline.evaluation.noise import noisy_log, parse

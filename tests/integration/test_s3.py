@@ -5,7 +5,7 @@ import duckdb
 import pytest
 from moto.server import ThreadedMotoServer
 
-from pipeline.config import load
+from pipeline.configuration import load
 from pipeline.schemas import RUNS, TABLES
 from pipeline.steps.embed import embed
 from pipeline.steps.ingest import ingest

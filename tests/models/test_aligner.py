@@ -91,3 +91,19 @@ def test_the_mask_reaches_the_recommender(aligner, batch):
     draw = torch.Generator().manual_seed(0)
     aligner.losses(batch, TEXT, negatives, 1.0, draw)["next_item"].backward()
     assert aligner.short.weight.grad.abs().sum() > 0
+
+
+def test_users_whose_views_disagree_are_not_masked(aligner, batch):
+    negatives = Negatives(torch.tensor([1, 2, 3, 4]), torch.zeros(4))
+    plain = aligner.backbone_loss(batch, negatives)
+
+    def masked(gate: float) -> set[float]:
+        aligner.config = CONFIG.model_copy(update={"user_gate": gate})
+        draws = (torch.Generator().manual_seed(seed) for seed in range(20))
+        return {
+            round(float(aligner.losses(batch, TEXT, negatives, 1.0, d)["next_item"]), 5)
+            for d in draws
+        }
+
+    assert masked(1.0) == {round(float(plain), 5)}  # no pair of views agrees by more than 1
+    assert len(masked(-1.0)) > 1

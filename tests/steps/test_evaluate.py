@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.config import Config, override
+from pipeline.config import Config
+from pipeline.configuration import override
 from pipeline.errors import UserError
 from pipeline.evaluation import usefulness
 from pipeline.evaluation.results import SCHEMA
