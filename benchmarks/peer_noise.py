@@ -21,7 +21,8 @@ import torch
 from parts.windows import inputs, read_titles, read_windows, sequences
 
 from pipeline import columns as col
-from pipeline.config import Config, EncoderConfig, override
+from pipeline.config import Config, EncoderConfig
+from pipeline.configuration import override
 from pipeline.digests import digest
 from pipeline.encoders import encoder_id, load
 from pipeline.evaluation.cleaning import judge

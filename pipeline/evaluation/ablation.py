@@ -12,7 +12,8 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline import reasons
-from pipeline.config import Config, override
+from pipeline.config import Config
+from pipeline.configuration import override
 from pipeline.evaluation.cells import Cells, code_digest, fingerprint
 from pipeline.evaluation.cleaning import SECTIONS, fold
 from pipeline.evaluation.detection import measured, with_strata

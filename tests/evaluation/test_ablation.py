@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from pipeline.columns import SIGNALS
-from pipeline.config import override
+from pipeline.configuration import override
 from pipeline.evaluation import ablation
 from pipeline.evaluation.ablation import ablate, fold_evidence, losses, measure, size
 from pipeline.evaluation.cells import Cells
