@@ -26,7 +26,7 @@ from pipeline.models.names import DOUBT, INJECTED, KIND, SEQUENCE
 from pipeline.models.rehearsal import calibrate
 from pipeline.models.training import fit_and_rehearse
 
-# Nothing is removed, only luck is another: smaller differences than this one's tell nothing.
+# Nothing is removed, only luck is another: a smaller difference than this one's may be luck, too.
 OTHER_SEED = "with all, another seed"
 SEED_STEP = 1_000
 FOLD = 0  # the one that is judged

@@ -140,6 +140,7 @@ def ablation(results: pl.DataFrame) -> Figure | None:
         ax.barh(bars[names.ARM], bars[names.VALUE], color=COLOURS["ours"])
         ax.axvline(0, color="black", linewidth=1, linestyle=":")
         ax.tick_params(axis="y", labelsize=7)
+        ax.locator_params(axis="x", nbins=5)
         ax.set(title=f"{kind} noise, rate {rate:g}", xlabel="AUROC, difference to with all")
     return figure
 

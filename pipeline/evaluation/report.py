@@ -64,7 +64,24 @@ def _headline(whole: pl.DataFrame) -> Lines:
             f"- Detection, {_log(kind, rate)}: AUROC / AP {found} (popularity alone {alone}); "
             f"{drops} of the genuine rows removed (budget {_percent(budget)})."
         )
+    for (kind, rate), here in _logs(_removals(whole)):
+        worst = here.sort(names.VALUE, nulls_last=True).row(0, named=True)
+        yield (
+            f"- Ablation, {_log(kind, rate)}: AUROC falls most {worst[names.ARM]} "
+            f"({_number(worst[names.VALUE], sign='+')})."
+        )
     yield ""
+
+
+def _removals(whole: pl.DataFrame) -> pl.DataFrame:
+    """Differences in AUROC over all strata of what had something removed."""
+    return whole.filter(
+        pl.col(names.PART) == names.ABLATION,
+        pl.col(names.VERSUS).is_not_null(),
+        pl.col(names.METRIC) == "AUROC",
+        pl.col(col.STRATUM).is_null(),
+        pl.col(names.DETAIL) != "",
+    )
 
 
 def _headline_differences(whole: pl.DataFrame) -> pl.DataFrame:
@@ -207,7 +224,7 @@ def _ablation(whole: pl.DataFrame) -> Lines:
     yield (
         "One fold is judged, with one thing removed at a time; mean over seeds, in brackets the "
         f"difference to {names.WITH_ALL}. What is smaller than the difference of another seed "
-        "tells nothing. Signals overlap: what one tells, others tell too; the groups show it."
+        "may be luck. Signals overlap: what one tells, others tell too; the groups show it."
     )
     strata = found[col.STRATUM].drop_nulls().unique(maintain_order=True).to_list()
     cold = next(iter(strata), None)
@@ -237,7 +254,7 @@ def _changed(
 ) -> str:
     value = _number(values.get((arm, None, metric, stratum)))
     apart = values.get((arm, names.WITH_ALL, metric, stratum))
-    return value if apart is None else f"{value} ({apart:+.3f})"
+    return value if apart is None else f"{value} ({_number(apart, sign='+')})"
 
 
 def _pictures(pictures: list[str]) -> Lines:
@@ -294,8 +311,8 @@ def _interval(row: dict[str, float], sign: str = "+", digits: int = 4) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return NOTHING if value is None else f"{value:.{digits}f}"
+def _number(value: float | None, digits: int = 3, sign: str = "") -> str:
+    return NOTHING if value is None else f"{value:{sign}.{digits}f}"
 
 
 def _percent(value: float | None) -> str:

@@ -92,6 +92,26 @@ def test_a_loss_that_is_off_already_is_not_removed():
     assert size(without) == size(CONFIG) - 1
 
 
+AROUND = {"signal_surprise_around"}
+BESIDES = {name for name in SIGNALS if "surprise" in name or "aligned" in name} - AROUND
+
+
+@pytest.mark.parametrize(
+    ("loss", "changed"),
+    [
+        ("the alignment loss", BESIDES),
+        ("the reconstruction loss", BESIDES),
+        ("stage two (alignment, mask, reconstruction)", BESIDES),
+        ("stage one (the backbone alone)", BESIDES),
+        ("the cloze's corruption", AROUND),
+        ("the cloze's hidden items", AROUND),
+    ],
+)
+def test_a_removed_loss_changes_what_is_measured_by_its_model(noisy, vectors, rows, loss, changed):
+    other = fold_evidence(losses(CONFIG)[loss], noisy, vectors)
+    assert {name for name in SIGNALS if not other[name].equals(rows[name])} == changed
+
+
 def test_every_arm_is_measured_once_and_kept(noisy, vectors, rows, monkeypatch, tmp_path):
     fitted, told = [], []
     monkeypatch.setattr(ablation, "fold_evidence", lambda *asked: fitted.append(asked[0]) or rows)
