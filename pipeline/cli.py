@@ -249,7 +249,7 @@ def explain(user: str, item: str | None, day: date | None) -> None:
     "and each loss worth.",
 )
 @click.option(
-    "--split", type=click.Choice(["leave_one_out", "global_time"]), help="[evaluate.split]"
+    "--split", type=click.Choice(["leave_one_out", "global_time", "users"]), help="[evaluate.split]"
 )
 @click.option("--seeds", type=Seeds(), help="[evaluate.seeds]")
 @click.option(

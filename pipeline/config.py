@@ -204,7 +204,7 @@ class NightConfig(_Section):
 class EvaluateConfig(_Section):
     """What `iadsr evaluate` measures, where its options do not say otherwise."""
 
-    split: Literal["leave_one_out", "global_time"] = "leave_one_out"
+    split: Literal["leave_one_out", "global_time", "users"] = "leave_one_out"
     validate_share: float = Field(0.1, gt=0, lt=0.5)  # of the interactions, by global time
     test_share: float = Field(0.1, gt=0, lt=0.5)
     seeds: tuple[int, ...] = (0, 1, 2)

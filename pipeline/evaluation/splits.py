@@ -111,6 +111,12 @@ def _targets(
     return asked, lost
 
 
+def undivided(frame: pl.DataFrame) -> Split:
+    """Nothing is held out to predict: users themselves are (`unseen.py`)."""
+    none = frame.clear()
+    return _split(frame, none, none, none, {"users": frame[col.USER_ID].n_unique()})
+
+
 def _split(
     train: pl.DataFrame,
     between: pl.DataFrame,

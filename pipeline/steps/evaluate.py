@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import polars as pl
@@ -24,7 +25,8 @@ from pipeline.evaluation.detection import detect
 from pipeline.evaluation.noise import Noise, noisy_log, parse
 from pipeline.evaluation.plots import plots
 from pipeline.evaluation.report import markdown
-from pipeline.evaluation.splits import Split, global_time, leave_one_out
+from pipeline.evaluation.splits import Split, global_time, leave_one_out, undivided
+from pipeline.evaluation.unseen import Unseen
 from pipeline.progress import Progress, logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS
 from pipeline.sequences import read_sequences
@@ -89,6 +91,8 @@ def evaluate(
     parts = ("detection", "usefulness", "ablation") if part == "all" else (part,)
     if part in NEED_NOISE and all(noise.none for noise in noises):
         raise UserError(f"{part} needs noise that is known: name some, like popularity:0.2")
+    if config.evaluate.split == "users" and part != "detection":
+        raise UserError("the split by users holds no item out to predict: ask for --part detection")
     as_of = as_of or _newest(lake)
     origin = _origin(config, lake, as_of)
     same = {name: value for name, value in origin.items() if name != "interactions_version"}
@@ -102,7 +106,8 @@ def evaluate(
         cells = Cells(folder)
         with progress(_cells(config, noises, parts), "evaluate", "cells") as bar:
             work = _Work(config, split, vectors, fingerprint(vectors), cells, parts, bar)
-            rows = [*_protocol(config, split, origin), *_measured(work, noises)]
+            measured = _unseen if config.evaluate.split == "users" else _measured
+            rows = [*_protocol(config, split, origin), *measured(work, noises)]
             rows += _ablations(work, noises)
         _write(folder, _table(config, lake, rows))
         run.counts = {"cells": cells.made, "cells_there_already": cells.found}
@@ -150,6 +155,8 @@ def _data(
 
 def _split(config: Config, frame: pl.DataFrame) -> Split:
     settings = config.evaluate
+    if settings.split == "users":
+        return undivided(frame)
     if settings.split == "leave_one_out":
         return leave_one_out(frame)
     return global_time(
@@ -163,7 +170,8 @@ def _cells(config: Config, noises: list[Noise], parts: tuple[str, ...]) -> int:
     rankings = len(settings.backbones) * (len(settings.arms) + 1) * ("usefulness" in parts)
     draws = len(_draws(config))
     known = sum(not noise.none for noise in noises)
-    cleaned = sum(_cleans(parts, noise) for noise in noises)
+    by_users = settings.split == "users"
+    cleaned = sum(_cleans(parts, noise) for noise in noises) * (not by_users)
     detected = known * ("detection" in parts)
     removed = known * ablation.size(config) * ("ablation" in parts)
     rankings *= len(noises) * len(settings.seeds)
@@ -190,6 +198,31 @@ def _measured(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
                 ranks = _ranks(work, noise, settings, logs)
                 rows = results.usefulness_rows(ranks)
                 yield from ({**told, names.BACKBONE: settings.backbone, **row} for row in rows)
+
+
+def _unseen(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
+    seeds = _draws(work.config)
+    benches = {
+        seed: Unseen(_seeded(work.config, seed), work.split.train, work.vectors) for seed in seeds
+    }
+    shared = {
+        "data": [fingerprint(work.split.train), work.vectors_digest],
+        "folds": work.config.evaluate.folds,
+        "code": code_digest("pipeline.evaluation.unseen"),
+    }
+    for noise in noises:
+        if noise.none:
+            continue
+        found = {}
+        for seed, bench in benches.items():
+            rests_on = {**shared, "config": bench.config.digest(*SECTIONS), "noise": str(noise)}
+            label = f"{noise}, seed {seed}"
+            found[seed] = work.cells.get(
+                "unseen", label, rests_on, partial(bench.detect, noise, seed)
+            )
+            work.bar.update(1)
+        told = results.noise_columns(noise)
+        yield from ({**told, **row} for row in results.detection_rows(found))
 
 
 def _ablations(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:

@@ -197,3 +197,23 @@ def test_without_interactions_or_vectors_there_is_one_clear_line(workspace, tmp_
     other = override(config, "encoder", {"prompt": "another encoder: "})
     with pytest.raises(UserError, match=r"no vectors of the encoder .*iadsr embed"):
         evaluate(other, workspace.lake)
+
+
+def test_a_fold_of_the_users_is_judged_whole_by_a_model_of_the_others(trained, tmp_path):
+    config = quick(trained, split="users", noise=("uniform:0.3", "burst:0.3"))
+    out = evaluate(config, trained.lake, part="detection", out=str(tmp_path / "users"))
+    table = results(out)
+    assert set(table["part"]) == {"detection", "protocol"}
+    found = table.filter(pl.col("part") == "detection", pl.col("stratum").is_null())
+    judged = found.filter(pl.col("arm") == "ours", pl.col("metric") == "AUROC")
+    assert set(judged["noise"]) == {"uniform", "burst"}
+    assert judged["value"].is_between(0, 1).all()
+    genuine = found.filter(pl.col("arm") == "ours", pl.col("metric") == "false drops")["n"]
+    everything = trained.lake.size(INTERACTIONS)[0]
+    assert genuine.n_unique() == 1
+    assert 0.2 * everything < genuine[0] < 0.8 * everything  # one fold of two, without noise
+
+
+def test_a_split_by_users_has_nothing_to_predict(trained):
+    with pytest.raises(UserError, match="--part detection"):
+        evaluate(quick(trained, split="users"), trained.lake, part="all")
