@@ -204,7 +204,8 @@ def _detection(whole: pl.DataFrame) -> Lines:
     rows = []
     for (kind, rate), of_log in _logs(found):
         for arm in of_log[names.ARM].unique(maintain_order=True):
-            for stratum in of_log[col.STRATUM].unique(maintain_order=True):
+            strata = of_log[col.STRATUM].unique(maintain_order=True).to_list()
+            for stratum in [None] if arm in col.SIGNALS else strata:
                 here = of_log.filter(
                     pl.col(names.ARM) == arm, pl.col(col.STRATUM).eq_missing(stratum)
                 )
