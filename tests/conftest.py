@@ -1,6 +1,7 @@
 """A small log with two tastes, and a lake in which it is ingested, embedded and trained on."""
 
 import csv
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +16,10 @@ from pipeline.config import Config
 from pipeline.configuration import load
 from pipeline.schemas import RUNS, TABLES, Table
 from pipeline.storage.lake import Lake
+
+# The models here are tiny: threads that wait for each other take longer than the work itself. For
+# the programs that the tests start, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FIRST_DAY = date(2024, 1, 1)
 DAYS = 20
