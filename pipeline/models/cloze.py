@@ -47,10 +47,14 @@ class Cloze(nn.Module):
         return x_XD
 
     def states(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        """What is expected at each position (B, L, D), from the other real positions alone.
+        """What is expected at each position (B, L, D), from the other real positions alone."""
+        return self.expect(self.attend(x_BLD, mask_BL))
 
-        Attention weighs an item by what it is and by how far it stands, before or after. Zero
-        attention, where there is no other, gives the state of nothing known.
+    def attend(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        """What each position sees of the others (B, L, E), all heads side by side.
+
+        Attention weighs an item by what it is and by how far it stands, before or after. Zero,
+        where there is no other: nothing is known.
         """
         x_BLD = self.dropout(x_BLD)
         length = x_BLD.shape[1]
@@ -63,10 +67,14 @@ class Cloze(nn.Module):
         alone_BL1 = unseen_BLL.all(dim=-1, keepdim=True)
         value_BHLD = self.value(x_BLD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         seen_BLE = (weight_BHLL @ value_BHLD).transpose(1, 2).flatten(start_dim=2)
-        seen_BLE = seen_BLE.masked_fill(alone_BL1, 0.0)
-        wide_BLF = self.dropout(nn.functional.gelu(self.widen(seen_BLE)))
-        c_BLD: Tensor = self.skip(seen_BLE) + self.narrow(wide_BLF)
-        return c_BLD
+        found_BLE: Tensor = seen_BLE.masked_fill(alone_BL1, 0.0)
+        return found_BLE
+
+    def expect(self, seen_XE: Tensor) -> Tensor:
+        """The state (X, D) of what is seen, at as many positions as are asked for."""
+        wide_XF = self.dropout(nn.functional.gelu(self.widen(seen_XE)))
+        c_XD: Tensor = self.skip(seen_XE) + self.narrow(wide_XF)
+        return c_XD
 
 
 def fit_cloze(

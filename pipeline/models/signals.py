@@ -191,7 +191,10 @@ def _window_signals(
         (numbers_M, aligner.backbone.items(numbers_M)),
     )
     around_N = surprise(
-        ours(cloze.states(x_BLD, mask_BL)), ours(x_BLD), item_N, (numbers_M, instruments.around_MD)
+        cloze.expect(ours(cloze.attend(x_BLD, mask_BL))),
+        ours(x_BLD),
+        item_N,
+        (numbers_M, instruments.around_MD),
     )
     columns = (
         _only(known_N, long_short_N),

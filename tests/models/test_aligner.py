@@ -101,9 +101,9 @@ def test_users_whose_views_disagree_are_not_masked(aligner, batch):
         aligner.config = CONFIG.model_copy(update={"user_gate": gate})
         draws = (torch.Generator().manual_seed(seed) for seed in range(20))
         return {
-            round(float(aligner.losses(batch, TEXT, negatives, 1.0, d)["next_item"]), 5)
+            round(aligner.losses(batch, TEXT, negatives, 1.0, d)["next_item"].item(), 5)
             for d in draws
         }
 
-    assert masked(1.0) == {round(float(plain), 5)}  # no pair of views agrees by more than 1
+    assert masked(1.0) == {round(plain.item(), 5)}  # no pair of views agrees by more than 1
     assert len(masked(-1.0)) > 1
