@@ -23,6 +23,7 @@ CHAMPION = "champion.json"
 CARD = "card.json"
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.parquet"
+SECTIONS = ("sequence", "model", "cloze", "decision")  # that a model is used with
 
 
 def save(lake: Lake, model: Model) -> str:
@@ -68,12 +69,18 @@ def load(lake: Lake, version: str) -> Model:
 
 
 def read_card(lake: Lake, version: str) -> dict[str, Any]:
-    """The card of a model. Raises UserError if there is no such model."""
+    """The card of a model. Raises UserError if there is none, or one of an older version."""
     try:
         content = files.read_bytes(lake.path(FOLDER, version, CARD))
     except FileNotFoundError:
         raise UserError(f'no model "{version}" in {lake.root} (run "iadsr train")') from None
     card: dict[str, Any] = json.loads(content)
+    absent = [name for name in SECTIONS if name not in card["config"]]
+    if absent:
+        raise UserError(
+            f'model "{version}" in {lake.root} was made by an older version, which had no '
+            f'[{"], [".join(absent)}]: train again ("iadsr train --date DATE")'
+        )
     return card
 
 

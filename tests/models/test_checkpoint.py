@@ -61,3 +61,13 @@ def test_the_card_is_strict_json(lake, model, tmp_path):
     version = checkpoint.save(lake, model)
     text = (tmp_path / "models" / version / checkpoint.CARD).read_text()
     json.loads(text, parse_constant=pytest.fail)
+
+
+def test_a_model_of_an_older_version_is_one_clear_line(lake, model, tmp_path):
+    version = checkpoint.save(lake, model)
+    path = tmp_path / "models" / version / checkpoint.CARD
+    card = json.loads(path.read_text())
+    del card["config"]["cloze"]
+    path.write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"\[cloze\]: train again"):
+        checkpoint.load(lake, version)
