@@ -12,7 +12,7 @@ TimeUnit = Literal["s", "ms", "us", "iso", "auto"]
 Format = Literal["csv", "movielens", "recbole", "amazon", "parquet"]
 BackboneName = Literal["gru4rec", "sasrec", "caser"]
 ArmName = Literal[
-    "cleaned", "weighted", "context", "target", "random", "popularity", "oracle", "iadsr"
+    "cleaned", "weighted", "soft", "context", "target", "random", "popularity", "oracle", "iadsr"
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -133,6 +133,7 @@ class TrainConfig(SoftmaxConfig):
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     negatives: int = Field(512, ge=1)  # an epoch's time is the aligner's budget
+    distrust: float = Field(0.0, ge=0, lt=1)  # share left out of a second pass; 0: one pass
     validation_share: float = Field(0.15, gt=0, lt=1)  # users held out for calibration
     min_item_count: int = Field(1, ge=1)
     seed: int = 0

@@ -59,8 +59,12 @@ def cleaned(log: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 def weighted(log: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Each row is a target by its probability to be genuine; all are context."""
-    genuine = 1 - pl.col(col.NOISE_PROBABILITY).fill_null(0.0)
-    return _use(log, genuine, pl.lit(True))
+    return _use(log, _genuine(), pl.lit(True))
+
+
+def soft(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Each row is a target by its probability to be genuine; removed rows are not context."""
+    return _use(log, _genuine(), ~_removed())
 
 
 def context(log: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -103,6 +107,7 @@ def iadsr(log: pl.DataFrame, seed: int) -> pl.DataFrame:
 ARMS: dict[str, Arm] = {
     "cleaned": cleaned,
     "weighted": weighted,
+    "soft": soft,
     "context": context,
     "target": target,
     "random": random_rows,
@@ -168,6 +173,10 @@ def dropped_share(used: pl.DataFrame) -> float:
 
 def _removed() -> pl.Expr:
     return pl.col(col.DECISION) == REMOVE
+
+
+def _genuine() -> pl.Expr:
+    return 1 - pl.col(col.NOISE_PROBABILITY).fill_null(0.0)
 
 
 def _dropped(log: pl.DataFrame) -> int:

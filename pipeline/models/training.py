@@ -9,11 +9,15 @@ from pipeline import columns as col
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.hashing import shard_of
+from pipeline.models import calibration
 from pipeline.models.batches import encode, number_items
+from pipeline.models.calibration import Calibrator
 from pipeline.models.cloze import fit_cloze
 from pipeline.models.collaborative import item_factors
+from pipeline.models.evidence import evidence
 from pipeline.models.fit import Fit, Task, fit_aligner
 from pipeline.models.model import Instruments, Model, Settings, count_items, sample_items
+from pipeline.models.names import DOUBT, SEQUENCE, WANTED
 from pipeline.models.rehearsal import Scope, calibrate, rehearse
 from pipeline.models.semantic import fit_space, matrix
 
@@ -65,7 +69,9 @@ def fit_and_rehearse(
 ) -> tuple[Instruments, Fit, pl.DataFrame]:
     """All of `fit_model` but the calibration: its instruments, and their evidence on known noise.
 
-    The evidence is as `rehearse` gives it. Raises UserError: too few users.
+    With `train.distrust`, a second pass learns from what the first one trusts: noise that a model
+    has learned from, it no longer finds unlikely. The evidence is as `rehearse` gives it. Raises
+    UserError: too few users.
     """
     held = held_out(pl.col(col.USER_ID), config.train.validation_share)
     ours, theirs = sequences.filter(~held), sequences.filter(held)
@@ -76,7 +82,40 @@ def fit_and_rehearse(
                 f"{sequences[col.USER_ID].n_unique()}): ingest more history"
             )
     instruments, fit = fit_instruments(config, ours, theirs, vectors)
-    return instruments, fit, rehearse(instruments, theirs, vectors, config.train.seed, scope)
+    rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
+    if config.train.distrust:
+        calibrator, _ = calibrate(rows, config.decision, config.train.seed)
+        ours = trusted(instruments, calibrator, ours, vectors, config.train.distrust)
+        instruments, fit = fit_instruments(config, ours, theirs, vectors)
+        rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
+    return instruments, fit, rows
+
+
+def trusted(
+    instruments: Instruments,
+    calibrator: Calibrator,
+    frame: pl.DataFrame,
+    vectors: pl.DataFrame,
+    distrust: float,
+) -> pl.DataFrame:
+    """The rows of a frame without those that look most like noise; what cannot be judged stays.
+
+    Parameters
+    ----------
+    instruments, calibrator : Instruments, Calibrator
+        What judges.
+    frame : pl.DataFrame
+        As `read_sequences` gives it.
+    vectors : pl.DataFrame
+        Columns item_id and vector.
+    distrust : float
+        Share of the rows that is left out.
+    """
+    wanted = frame.with_columns(pl.col(col.USER_ID).alias(SEQUENCE), pl.lit(True).alias(WANTED))
+    rows = evidence(instruments, wanted, vectors)
+    odds = pl.Series(calibrator.log_odds(calibration.features(rows)).numpy())
+    suspect = odds.rank("ordinal", descending=True) <= distrust * frame.height
+    return frame.filter(rows[DOUBT].is_not_null() | ~suspect)
 
 
 def held_out(user_id: pl.Expr, share: float) -> pl.Expr:
@@ -85,7 +124,10 @@ def held_out(user_id: pl.Expr, share: float) -> pl.Expr:
 
 
 def fit_instruments(
-    config: Config, ours: pl.DataFrame, theirs: pl.DataFrame, vectors: pl.DataFrame
+    config: Config,
+    ours: pl.DataFrame,
+    theirs: pl.DataFrame,
+    vectors: pl.DataFrame,
 ) -> tuple[Instruments, Fit]:
     """What measures the signals, fitted on our users; theirs only stop the aligner in time."""
     seed, width = config.train.seed, config.model.semantic_dim
