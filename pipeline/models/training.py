@@ -124,10 +124,7 @@ def held_out(user_id: pl.Expr, share: float) -> pl.Expr:
 
 
 def fit_instruments(
-    config: Config,
-    ours: pl.DataFrame,
-    theirs: pl.DataFrame,
-    vectors: pl.DataFrame,
+    config: Config, ours: pl.DataFrame, theirs: pl.DataFrame, vectors: pl.DataFrame
 ) -> tuple[Instruments, Fit]:
     """What measures the signals, fitted on our users; theirs only stop the aligner in time."""
     seed, width = config.train.seed, config.model.semantic_dim
