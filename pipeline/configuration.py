@@ -171,7 +171,7 @@ def _absolute(config: Config, base: Path) -> Config:
         update={"path": resolve(config.lake.path), "catalog": resolve(config.lake.catalog)}
     )
     encoder = config.encoder
-    if "/" in encoder.model:
+    if "/" in encoder.model and encoder.backend != "openai":
         encoder = encoder.model_copy(update={"model": resolve(encoder.model)})
     sources = {k: v.model_copy(update={"path": resolve(v.path)}) for k, v in config.sources.items()}
     catalogues = {

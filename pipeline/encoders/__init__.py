@@ -43,7 +43,8 @@ class Identity:
     """What decides a vector, beside the text and the configuration."""
 
     name: str
-    revision: str  # digest of the weights and of the tokenizer
+    revision: str  # digest of the weights and of the tokenizer, or of what is stated of them
+    pooling: str
     dim: int
     dtype: str
     engines: dict[str, str]
@@ -60,6 +61,9 @@ _BACKENDS = {
     "transformers": _Backend(
         identify="pipeline.encoders.folder:identify", load="pipeline.encoders.transformers:load"
     ),
+    "openai": _Backend(
+        identify="pipeline.encoders.openai:identify", load="pipeline.encoders.openai:load"
+    ),
 }
 
 
@@ -70,10 +74,10 @@ def encoder_id(config: EncoderConfig) -> str:
     never mix.
     """
     identity: Identity = _call(_BACKENDS[config.backend].identify, config)
-    settings = config.model_dump(include={"backend", "pooling", "prompt", "max_tokens"})
+    settings = config.model_dump(include={"backend", "prompt", "max_tokens"})
     model = re.sub(r"[^a-z0-9._]+", "-", identity.name.lower()).strip("-._") or "model"
     seal = digest({**asdict(identity), **settings})
-    return f"{model}-{config.pooling}-{identity.dim}-{identity.dtype}-{seal}"
+    return f"{model}-{identity.pooling}-{identity.dim}-{identity.dtype}-{seal}"
 
 
 def dimension(encoder_id: str) -> int:

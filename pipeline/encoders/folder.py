@@ -103,6 +103,7 @@ def identify(config: EncoderConfig) -> Identity:
     return Identity(
         name=folder.name,
         revision=digest(folder.digests(), 64),
+        pooling=config.pooling,
         dim=dim,
         dtype="float32",
         engines={name: metadata.version(name).split("+")[0] for name in ("torch", "transformers")},
