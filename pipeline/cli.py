@@ -13,7 +13,11 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.configuration import DEFAULT_PATH, LoadedConfig, effective, load, override
+from pipeline.commands.encoders import encoders
+from pipeline.commands.session import existing_lake as _existing_lake
+from pipeline.commands.session import loaded as _loaded
+from pipeline.commands.session import session as _session
+from pipeline.configuration import DEFAULT_PATH, effective, override
 from pipeline.errors import IadsrError, UserError
 
 EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
@@ -91,29 +95,7 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
-def _loaded() -> LoadedConfig:
-    return load(click.get_current_context().find_root().obj["config_path"])
-
-
-def _session() -> tuple[Any, Any]:
-    """Configuration and lake of this invocation."""
-    from pipeline.storage.lake import Lake
-
-    config = _loaded().config
-    return config, Lake(config.lake.path)
-
-
-def _existing_lake() -> Any:
-    """The lake, for a command that only reads: nothing is created by looking."""
-    from pipeline.storage.files import exists
-
-    lake = _session()[1]
-    if not exists(lake.root):
-        raise UserError(
-            f"no lake at {lake.root}: `iadsr ingest` makes it (or pass --config FILE, or set "
-            "IADSR_LAKE__PATH)"
-        )
-    return lake
+cli.add_command(encoders)
 
 
 @cli.group()

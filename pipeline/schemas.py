@@ -141,7 +141,7 @@ RUNS = Table(
     pa.schema(
         [
             _field(col.RUN_ID, pa.string(), "names the work: equal inputs give an equal run_id"),
-            _field(col.STEP, pa.string(), "ingest, embed, train, score, publish, evaluate"),
+            _field(col.STEP, pa.string(), "ingest, embed, train, score, publish, evaluate, drop"),
             _field(col.EVENT_DATE, pa.date32(), "cleaned or as-of date; null for ingest and embed"),
             _field(col.STATUS, pa.string(), "succeeded, unchanged or failed"),
             _field(col.STARTED_AT, TIMESTAMP, ""),

@@ -3,6 +3,8 @@
 A text is embedded once per encoder, however many items carry it and however many runs are at work.
 """
 
+import uuid
+
 import polars as pl
 
 from pipeline import columns as col
@@ -70,7 +72,7 @@ class VectorWriter:
 
     def __init__(self, lake: Lake, encoder_id: str) -> None:
         self.lake, self.encoder_id = lake, encoder_id
-        self._key = f"embed:{encoder_id}"
+        self._key = _marker_key(encoder_id)
         self._last = lake.marker(ITEM_EMBEDDINGS, self._key)
         self._alone = True
 
@@ -108,6 +110,19 @@ class VectorWriter:
                 self._last = number
                 return vectors.height
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def drop_vectors(lake: Lake, encoder_id: str) -> None:
+    """Remove all vectors of one encoder in one commit, which a writer at work notices.
+
+    Raises ConflictError: a writer committed in the same instant.
+    """
+    number = marker_number(uuid.uuid4().hex)
+    lake.delete_partition(ITEM_EMBEDDINGS, encoder_id, (_marker_key(encoder_id), number))
+
+
+def _marker_key(encoder_id: str) -> str:
+    return f"embed:{encoder_id}"
 
 
 def _stored(lake: Lake, encoder_id: str, version: int | None = None) -> pl.LazyFrame:

@@ -84,6 +84,16 @@ def read_card(lake: Lake, version: str) -> dict[str, Any]:
     return card
 
 
+def encoders(lake: Lake) -> dict[str, str]:
+    """Version -> encoder_id of every model that is there whole, of an older release too."""
+    found = {}
+    for version in files.list_folders(lake.path(FOLDER)):
+        if exists(lake, version):
+            card = json.loads(files.read_bytes(lake.path(FOLDER, version, CARD)))
+            found[version] = str(card["encoder_id"])
+    return found
+
+
 def champion(lake: Lake) -> str | None:
     """Version of the model in use, if one has been promoted."""
     try:

@@ -10,6 +10,7 @@ import polars as pl
 from pipeline import columns as col
 from pipeline.steps.demo import DemoResult
 from pipeline.steps.status import Status
+from pipeline.steps.stored import Stored
 
 LISTED_DATES = 5
 
@@ -37,6 +38,27 @@ def print_status(status: Status) -> None:
         started = f"{row[col.STARTED_AT]:%Y-%m-%d %H:%M:%S}"
         outcome = f"{row[col.STEP]:<8} {row[col.STATUS]:<9}"
         click.echo(f"{started}  {outcome} {took}  {row[col.RUN_ID]}  {note}")
+
+
+def print_encoders(found: list[Stored]) -> None:
+    """Print what is stored of each encoder, and who needs it."""
+    if not found:
+        click.echo("no vectors are stored (run `iadsr embed`)")
+    for each in found:
+        last = f"{each.last_use:%Y-%m-%d %H:%M}" if each.last_use else "unknown"
+        marks = [f"{v} (promoted)" if v == each.champion else v for v in each.models]
+        click.echo(each.encoder_id)
+        click.echo(f"  {each.texts:,} texts, {_size(each.size_bytes)}, last used {last}")
+        click.echo(f"  models: {', '.join(marks) or 'none'}")
+
+
+def print_dropped(dropped: Stored) -> None:
+    """Print what went, and when its bytes do."""
+    click.echo(f"dropped {dropped.texts:,} vectors of {dropped.encoder_id}")
+    click.echo(
+        f"{_size(dropped.size_bytes)} will be free when the table is next vacuumed, after the "
+        "grace time: until then older snapshots and open catalogues can be read"
+    )
 
 
 def print_explanations(found: pl.DataFrame) -> None:

@@ -6,7 +6,8 @@ published a date (key: the date), also where the date has no rows.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -20,6 +21,7 @@ from pipeline import columns as col
 from pipeline.errors import ConflictError
 from pipeline.schemas import Table
 from pipeline.storage import files
+from pipeline.storage.sql import literal
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,19 @@ class Lake:
 
     def partition_rows(self, table: Table, version: int | None = None) -> dict[Any, int]:
         """Partition value -> number of rows, from the snapshot's metadata alone."""
+        sizes = self.partition_sizes(table, version)
+        return {value: rows for value, (rows, _) in sizes.items()}
+
+    def partition_sizes(
+        self, table: Table, version: int | None = None
+    ) -> dict[Any, tuple[int, int]]:
+        """Partition value -> rows and bytes, from the snapshot's metadata alone."""
         actions = _add_actions(self.open(table, version))
         key = f"partition.{table.partition_by}"
         if actions.is_empty():
             return {}
-        counted = actions.group_by(key).agg(pl.col("num_records").sum()).sort(key)
-        return dict(counted.iter_rows())
+        counted = actions.group_by(key).agg(pl.col("num_records", "size_bytes").sum()).sort(key)
+        return {value: (rows, size) for value, rows, size in counted.iter_rows()}
 
     def partition_files(self, table: Table, version: int | None = None) -> dict[Any, list[str]]:
         """Partition value (None: no partitions) -> sorted full paths of its data files."""
@@ -151,6 +160,21 @@ class Lake:
         """
         self._write(table, frame, marker, mode="overwrite", since=since, alone=True)
 
+    def delete_partition(self, table: Table, value: str, marker: tuple[str, int]) -> None:
+        """Remove all rows of one partition, in one commit of metadata: no file is rewritten.
+
+        Raises
+        ------
+        ConflictError
+            Another process added to the partition, or committed the marker, at the same time.
+        """
+        predicate = f"{table.partition_by} = {literal(value)}"
+        with self._committing(table, marker):
+            self.open(table).delete(
+                predicate,
+                commit_properties=CommitProperties(app_transactions=[Transaction(*marker)]),
+            )
+
     def _write(
         self,
         table: Table,
@@ -166,16 +190,22 @@ class Lake:
         transactions = [Transaction(*marker)] if marker else []
         if alone:  # all such writes share a key, so that two at once conflict, even on no rows
             transactions.append(Transaction("replace_all", 1))
+        with self._committing(table, marker):
+            write_deltalake(
+                self.open(table, since),
+                data,
+                mode=mode,
+                predicate=predicate,
+                schema_mode="merge" if merge_schema else None,
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+
+    @contextmanager
+    def _committing(self, table: Table, marker: tuple[str, int] | None) -> Iterator[None]:
+        """Turn a lost race into a ConflictError, and what the store fails at into one line."""
         try:
             with files.in_one_line(self.path(table.name)):
-                write_deltalake(
-                    self.open(table, since),
-                    data,
-                    mode=mode,
-                    predicate=predicate,
-                    schema_mode="merge" if merge_schema else None,
-                    commit_properties=CommitProperties(app_transactions=transactions),
-                )
+                yield
         except CommitFailedError as error:
             reason = str(error).splitlines()[0]
             subject = f"{table.name} ({marker[0]})" if marker else table.name

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -217,15 +216,49 @@ def test_a_run_inside_another_run_leaves_no_text_twice(lake: Lake, fake: Fake) -
     assert len({text_hash for text_hash, _ in stored(lake)}) == len(stored(lake)) == 20
 
 
-def test_runs_side_by_side_leave_no_text_twice(lake: Lake, fake: Fake) -> None:
-    put_items(lake, titles(40))
+SIDE_BY_SIDE = """
+    import sys, time
+    from contextlib import contextmanager
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    from test_embed import Fake
+    from pipeline import encoders
+    from pipeline.config import Config, EncoderConfig
+    from pipeline.steps.embed import embed
+    from pipeline.storage.lake import Lake
+
+    fake = Fake()
+    fake.before_each = lambda: time.sleep(0.01)
+
+    @contextmanager
+    def load(config):
+        yield fake
+
+    encoders.load = load
+    config = Config(encoder=EncoderConfig(commit_texts=int(sys.argv[1])))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(embed(config, Lake({root!r})).embedded)
+"""
+
+
+def test_processes_side_by_side_leave_no_text_twice(lake: Lake) -> None:
+    """Each begins at the same moment, and commits after another number of texts."""
+    put_items(lake, titles(60))
     lake.open(ITEM_EMBEDDINGS), lake.open(RUNS)
-    sizes = [3, 4, 5]
-    configs = [Config(encoder=EncoderConfig(commit_texts=size)) for size in sizes]
-    with ThreadPoolExecutor(len(configs)) as pool:
-        results = list(pool.map(lambda config: embed(config, lake), configs))
-    assert sum(result.embedded for result in results) == 40
-    assert len({text_hash for text_hash, _ in stored(lake)}) == len(stored(lake)) == 40
+    code = textwrap.dedent(SIDE_BY_SIDE.format(tests=str(Path(__file__).parent), root=lake.root))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(size)], **pipes) for size in (3, 4, 5, 7)
+    ]
+    assert [each.stdout.readline() for each in running] == ["ready\n"] * 4
+    for each in running:
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    embedded = [int(each.communicate()[0]) for each in running]
+    assert [each.returncode for each in running] == [0] * 4
+    assert sum(embedded) == 60, embedded
+    assert len({text_hash for text_hash, _ in stored(lake)}) == len(stored(lake)) == 60
 
 
 KILLED = """

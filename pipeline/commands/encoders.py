@@ -1,0 +1,34 @@
+"""`iadsr encoders`: which vectors are stored, and dropping those that no model needs."""
+
+import click
+
+from pipeline.commands.session import existing_lake, session
+
+
+@click.group("encoders")
+def encoders() -> None:
+    """Look at the stored vectors; drop those of an encoder that is no longer used."""
+
+
+@encoders.command("list")
+def list_() -> None:
+    """What is stored under each encoder: texts, bytes, last use, and the models that need it."""
+    from pipeline.report.console import print_encoders
+    from pipeline.steps.stored import stored
+
+    print_encoders(stored(existing_lake()))
+
+
+@encoders.command()
+@click.argument("encoder_id")
+@click.option("--force", is_flag=True, help="Although models that are not promoted use it.")
+def drop(encoder_id: str, force: bool) -> None:
+    """Remove all vectors of ENCODER_ID in one commit; never those of the promoted model.
+
+    The next `iadsr embed` with that encoder makes them again.
+    """
+    from pipeline.report.console import print_dropped
+    from pipeline.steps.stored import drop as step
+
+    lake = existing_lake()
+    print_dropped(step(session()[0], lake, encoder_id, force=force))
