@@ -158,6 +158,8 @@ class SoftmaxConfig(_Section):
 class ModelConfig(BackboneConfig):
     """Backbone and aligner."""
 
+    # What s_t and s_L are made of: the items' texts, pooled; or the paper's joined titles up to t.
+    texts: Literal["items", "prefixes"] = "items"
     semantic_dim: int = Field(64, ge=4)  # the text vectors' leading principal components
     temperature: float = Field(0.1, gt=0)  # InfoNCE
     align_weight: float = Field(0.1, ge=0)

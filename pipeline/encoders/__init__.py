@@ -80,6 +80,14 @@ def encoder_id(config: EncoderConfig) -> str:
     return f"{model}-{identity.pooling}-{identity.dim}-{identity.dtype}-{seal}"
 
 
+def prefix_encoder_id(encoder_id: str) -> str:
+    """Where the vectors of joined texts stand: apart from the items', so that they can be dropped.
+
+    No night reads them, and no item's vector is looked for among them.
+    """
+    return f"prefixes-of-{encoder_id}"
+
+
 def dimension(encoder_id: str) -> int:
     """Length of the vectors, which the name of an encoder tells."""
     return int(encoder_id.rsplit("-", 3)[1])

@@ -42,6 +42,13 @@ def read_vectors(lake: Lake, encoder_id: str, item_ids: pl.Series | None = None)
     )
 
 
+def read_hashes(lake: Lake, encoder_id: str, hashes: pl.Series) -> pl.DataFrame:
+    """`text_hash` and `vector` of those of the hashes that are stored, in no order."""
+    stored = _stored(lake, encoder_id).filter(pl.col(col.TEXT_HASH).is_in(hashes.implode()))
+    array = pl.col(col.VECTOR).list.to_array(dimension(encoder_id))
+    return stored.select(col.TEXT_HASH, array).collect()
+
+
 def missing_texts(lake: Lake, encoder_id: str, items_version: int | None = None) -> pl.DataFrame:
     """Distinct texts (`text_hash`, `text`) that have no vector yet, sorted by hash."""
     stored = _stored(lake, encoder_id).select(col.TEXT_HASH)

@@ -200,14 +200,15 @@ def identify(config: EncoderConfig) -> Identity:
         name=config.model,
         revision=digest(stated, 64),
         pooling="served",
-        dim=config.server.dim or _asked_dimension(config),
+        dim=config.server.dim or _asked_dimension(config.model_dump_json()),
         dtype="float32",
         engines={},
     )
 
 
 @lru_cache
-def _asked_dimension(config: EncoderConfig) -> int:
+def _asked_dimension(settings: str) -> int:
+    config = EncoderConfig.model_validate_json(settings)
     found = OpenAIEncoder(config).ask_dimension()
     logger.info("%s: %d dimensions (not asked if encoder.server.dim is set)", config.model, found)
     return found

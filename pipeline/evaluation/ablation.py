@@ -18,6 +18,7 @@ from pipeline.evaluation.cells import Cells, code_digest, fingerprint
 from pipeline.evaluation.cleaning import SECTIONS, fold
 from pipeline.evaluation.detection import measured, with_strata
 from pipeline.evaluation.names import ARM, DETAIL, ROW, WITH_ALL, K
+from pipeline.models.batches import Prefixes
 from pipeline.models.calibration import CONTEXT, FEATURES
 from pipeline.models.decision import BLAME, decide_calibrated
 from pipeline.models.evidence import evidence
@@ -80,6 +81,7 @@ def ablate(
     *,
     label: str,
     done: Callable[[int], object],
+    prefixes: Prefixes | None = None,
 ) -> pl.DataFrame:
     """Detection with all, and with one signal, one group of signals, or one loss removed.
 
@@ -100,6 +102,8 @@ def ablate(
         What the log is called in messages.
     done : callable
         Is told of each arm.
+    prefixes : Prefixes, optional
+        As for `fit_model`.
 
     Returns
     -------
@@ -111,7 +115,7 @@ def ablate(
     UserError
         The fold leaves too few users to train or to calibrate on.
     """
-    bench = _Bench(config, log, vectors, cells, label)
+    bench = _Bench(config, log, vectors, cells, label, prefixes)
     arms: list[tuple[str, str, Callable[[], pl.DataFrame]]] = [
         (WITH_ALL, "", partial(bench.without, ())),
         (OTHER_SEED, "", partial(bench.fitted_by, _reseeded(config))),
@@ -145,6 +149,7 @@ class _Bench:
     vectors: pl.DataFrame
     cells: Cells
     label: str
+    prefixes: Prefixes | None
 
     def without(self, features: Iterable[str]) -> pl.DataFrame:
         """Measures with some features missing; the instruments are those with all."""
@@ -163,7 +168,7 @@ class _Bench:
             "ablation",
             f"{self.label}, another [{'], ['.join(changed)}]",
             {**self._rests_on(config), "without": []},
-            lambda: measure(config, fold_evidence(config, self.log, self.vectors), self.truth),
+            lambda: measure(config, self._evidence(config), self.truth),
         )
 
     @cached_property
@@ -173,8 +178,11 @@ class _Bench:
             "evidence",
             self.label,
             self._rests_on(self.config),
-            lambda: fold_evidence(self.config, self.log, self.vectors),
+            lambda: self._evidence(self.config),
         )
+
+    def _evidence(self, config: Config) -> pl.DataFrame:
+        return fold_evidence(config, self.log, self.vectors, self.prefixes)
 
     @cached_property
     def truth(self) -> pl.DataFrame:
@@ -193,7 +201,9 @@ class _Bench:
         return {**self._shared, "config": config.digest(*SECTIONS)}
 
 
-def fold_evidence(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+def fold_evidence(
+    config: Config, log: pl.DataFrame, vectors: pl.DataFrame, prefixes: Prefixes | None = None
+) -> pl.DataFrame:
     """Evidence on the rehearsals of one fold's model, and on the rows that it judges.
 
     Returns
@@ -202,7 +212,7 @@ def fold_evidence(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> p
         Columns `KEPT`; `row` is that of the log where not `rehearsed`.
     """
     learned, judged = fold(log, FOLD, config.evaluate.folds)
-    instruments, _, rehearsed = fit_and_rehearse(config, learned, vectors, "log")
+    instruments, _, rehearsed = fit_and_rehearse(config, learned, vectors, "log", prefixes)
     found = evidence(instruments, judged, vectors)
     parts = [
         rows.drop(SEQUENCE).with_columns(pl.lit(here).alias(REHEARSED))

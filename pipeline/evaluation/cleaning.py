@@ -11,6 +11,7 @@ from pipeline import columns as col
 from pipeline.config import Config
 from pipeline.evaluation.names import DECISION_IADSR, NOISE_PROBABILITY_IADSR, ROW
 from pipeline.hashing import shard_of
+from pipeline.models.batches import Prefixes
 from pipeline.models.decision import decide
 from pipeline.models.evidence import evidence
 from pipeline.models.model import Model
@@ -23,7 +24,9 @@ from pipeline.sequences import COLUMNS
 SECTIONS = ("sequence", "model", "cloze", "train", "decision")
 
 
-def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+def clean_log(
+    config: Config, log: pl.DataFrame, vectors: pl.DataFrame, prefixes: Prefixes | None = None
+) -> pl.DataFrame:
     """Noise probability and decision of every interaction, out of fold.
 
     Parameters
@@ -36,6 +39,8 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
         No other column is looked at.
     vectors : pl.DataFrame
         Columns item_id and vector.
+    prefixes : Prefixes, optional
+        As for `fit_model`.
 
     Returns
     -------
@@ -53,7 +58,7 @@ def clean_log(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
     with progress(folds, "clean", "folds") as bar:
         for number in range(folds):
             learned, judged = fold(log, number, folds)
-            model = fit_model(config, learned, vectors, {}, scope="log")
+            model = fit_model(config, learned, vectors, {}, "log", prefixes=prefixes)
             parts.append(judge(model, judged, vectors))
             bar.update(1)
     return pl.concat(parts).sort(ROW)

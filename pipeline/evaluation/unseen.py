@@ -15,6 +15,7 @@ from pipeline.evaluation.cleaning import fold, judge
 from pipeline.evaluation.detection import detect_rows
 from pipeline.evaluation.names import ROW
 from pipeline.evaluation.noise import Noise
+from pipeline.models.batches import Prefixes
 from pipeline.models.calibration import stratum_of
 from pipeline.models.model import Model
 from pipeline.models.names import COUNT, SEQUENCE
@@ -34,6 +35,7 @@ class Unseen:
     config: Config
     frame: pl.DataFrame
     vectors: pl.DataFrame
+    prefixes: Prefixes | None = None  # as for `fit_model`
 
     @cached_property
     def _parts(self) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -41,7 +43,8 @@ class Unseen:
 
     @cached_property
     def _model(self) -> Model:
-        return fit_model(self.config, self._parts[0], self.vectors, {}, scope="log")
+        learned, vectors, prefixes = self._parts[0], self.vectors, self.prefixes
+        return fit_model(self.config, learned, vectors, {}, scope="log", prefixes=prefixes)
 
     def detect(self, noise: Noise, seed: int) -> pl.DataFrame:
         """What `detection.detect` tells, of this noise. Raises UserError: too few users."""

@@ -55,21 +55,35 @@ class Aligner(nn.Module):
 
         s_t = W_s z_t of the item's own text, s_L = W_L (z_1 + .. + z_n): the formulas of section 3
         (design, 5.1). The paper's code embeds the joined titles 1..t instead, of which the item at
-        t is a small part. Nor does an item vouch for itself here: it is judged by c_L and s_L of
-        the others, and by the state before it. The InfoNCE terms pair the plain views.
+        t is a small part: read where the batch carries them (`model.texts = "prefixes"`). Nor does
+        an item vouch for itself here: it is judged by c_L and s_L of the others, and by the state
+        before it. The InfoNCE terms pair the plain views.
         """
         c_BLD = self.backbone.states(batch.item_BL)
         c_BD, c_others_BLD = self.backbone.pool(c_BLD, batch.mask_BL)
-        total_B1P = z_BLP.sum(dim=1, keepdim=True)  # only directions count: as good as the mean
+        s_BLD, s_BD, s_others_BLD = self._semantic(batch, z_BLP)
         return Views(
             c_BLD=c_BLD,
             before_BLD=self.backbone.before(c_BLD),
-            s_BLD=self.short(z_BLP),
+            s_BLD=s_BLD,
             c_BD=c_BD,
-            s_BD=self.long(total_B1P[:, 0]),
+            s_BD=s_BD,
             c_others_BLD=c_others_BLD,
-            s_others_BLD=self.long(total_B1P - z_BLP),
+            s_others_BLD=s_others_BLD,
         )
+
+    def _semantic(self, batch: Batch, z_BLP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """s_t, s_L, and s_L of the others at each position.
+
+        Of a joined text no item can be left out: with prefixes s_L is that of the whole window.
+        """
+        if batch.prefix_BLP is None:
+            total_B1P = z_BLP.sum(dim=1, keepdim=True)  # only directions count, as with the mean
+            return self.short(z_BLP), self.long(total_B1P[:, 0]), self.long(total_B1P - z_BLP)
+        s_BLD = self.short(batch.prefix_BLP)
+        last_B = batch.mask_BL.sum(dim=1) - 1
+        s_BD = self.long(batch.prefix_BLP[torch.arange(len(last_B)), last_B])
+        return s_BLD, s_BD, s_BD.unsqueeze(1).expand_as(s_BLD)
 
     def losses(
         self,

@@ -3,8 +3,9 @@
 Sequences lie one after the other in flat tensors; no Python loop runs over users or positions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,22 @@ from torch import Tensor
 from pipeline import columns as col
 
 
+class Prefixes(Protocol):
+    """What embeds the joined texts of the items of a sequence up to each position."""
+
+    def __call__(self, frame: pl.DataFrame, project: Callable[[Tensor], Tensor]) -> Tensor:
+        """Projected prefixes (N, P) of a frame's rows; zero where no item so far has a text.
+
+        Parameters
+        ----------
+        frame : pl.DataFrame
+            Columns `sequence`, by which it is sorted, and item_id (null: as if it had no text).
+        project : callable
+            Maps vectors (M, K), float32, to (M, P); called on a part of the rows at a time.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Sequences:
     """U sequences, N interactions, as numbers."""
@@ -21,6 +38,7 @@ class Sequences:
     item_N: Tensor  # number in the vocabulary, 0 = unknown
     text_N: Tensor  # row of the text table, 0 = no text
     length_U: Tensor
+    prefix_NP: Tensor | None = None  # texts up to each interaction, where models read these
 
     @property
     def sequence_N(self) -> Tensor:
@@ -49,6 +67,7 @@ class Batch:
     mask_BL: Tensor  # real positions
     fresh_BL: Tensor  # real positions that no other window answers for
     index_BL: Tensor  # where each position stands in the flat tensors
+    prefix_BLP: Tensor | None = None
 
     @property
     def target_BL(self) -> Tensor:
@@ -117,12 +136,14 @@ def gather(sequences: Sequences, cut: Windows, chosen_B: Tensor) -> Batch:
     mask_BL = place_L < length_B.unsqueeze(-1)
     index_BL = (cut.start_W[chosen_B].unsqueeze(-1) + place_L) * mask_BL
     item_BL = sequences.item_N[index_BL] * mask_BL
+    prefix_NP = sequences.prefix_NP
     return Batch(
         item_BL=item_BL,
         text_BL=sequences.text_N[index_BL] * mask_BL,
         mask_BL=mask_BL,
         fresh_BL=mask_BL & (place_L >= cut.fresh_W[chosen_B].unsqueeze(-1)),
         index_BL=index_BL,
+        prefix_BLP=None if prefix_NP is None else prefix_NP[index_BL] * mask_BL.unsqueeze(-1),
     )
 
 

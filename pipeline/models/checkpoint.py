@@ -104,10 +104,19 @@ def champion(lake: Lake) -> str | None:
 
 
 def promote(lake: Lake, version: str) -> None:
-    """Put a whole model in use. Raises UserError if there is no such model."""
-    read_card(lake, version)
+    """Put a whole model in use. Raises UserError: no such model, or one for comparisons only."""
+    refuse_prefixes(read_card(lake, version)["config"]["model"].get("texts"))
     content = json.dumps({"model_version": version})
     files.write_bytes(lake.path(FOLDER, CHAMPION), content.encode())
+
+
+def refuse_prefixes(texts: str | None) -> None:
+    """Raise UserError if a model reads the joined texts of sequences: each night has new ones."""
+    if texts == "prefixes":
+        raise UserError(
+            'model.texts = "prefixes" is for comparisons, no night can use it (each would embed '
+            'its users\' histories anew): `iadsr train --no-promote`, `iadsr evaluate`, or "items"'
+        )
 
 
 def _checked(lake: Lake, version: str, name: str, card: dict[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline import columns as col
 from pipeline import reasons
-from pipeline.models.batches import Sequences, encode
+from pipeline.models.batches import Prefixes, Sequences, encode
 from pipeline.models.calibration import stratum_of
 from pipeline.models.model import Instruments
 from pipeline.models.names import (
@@ -61,6 +61,7 @@ def evidence(instruments: Instruments, frame: pl.DataFrame, vectors: pl.DataFram
         Columns item_id and vector.
     """
     tools = exact(instruments)
+    assert (tools.prefixes is not None) == (tools.settings.model.texts == "prefixes")
     texts = vectors.join(frame.select(col.ITEM_ID), on=col.ITEM_ID, how="semi")
     width = len(tools.space.mean_K)
     text_TP = tools.space.project(matrix(texts).reshape(texts.height, width))
@@ -84,6 +85,8 @@ def _measured(
     tools: Instruments, chunk: pl.DataFrame, texts: pl.DataFrame, text_TP: Tensor
 ) -> pl.DataFrame:
     sequences = _hidden(encode(chunk, SEQUENCE, tools.vocabulary, texts[col.ITEM_ID]), chunk)
+    if tools.prefixes:
+        sequences = replace(sequences, prefix_NP=_prefixes(tools, tools.prefixes, chunk))
     wanted_N = torch.tensor(chunk[WANTED].to_numpy())
     found = measure(tools, text_TP, sequences, wanted_N)
     rows = chunk.with_columns(pl.len().over(SEQUENCE).cast(pl.Int64).alias(col.HISTORY_LENGTH))
@@ -91,6 +94,14 @@ def _measured(
         *(column(name, x) for name, x in found.items()),
         pl.Series(HAS_TEXT, (sequences.text_N > 0)[wanted_N].numpy()),
     )
+
+
+def _prefixes(tools: Instruments, read: Prefixes, chunk: pl.DataFrame) -> Tensor:
+    if HIDE_TEXT in chunk.columns:
+        told = pl.when(~pl.col(HIDE_TEXT)).then(col.ITEM_ID).alias(col.ITEM_ID)
+        chunk = chunk.with_columns(told)
+    width = tools.settings.model.semantic_dim
+    return read(chunk, lambda x_TK: tools.space.project(x_TK)[1:, :width])
 
 
 def _hidden(sequences: Sequences, chunk: pl.DataFrame) -> Sequences:

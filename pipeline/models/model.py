@@ -11,6 +11,7 @@ from pipeline import columns as col
 from pipeline.config import ClozeConfig, DecisionConfig, ModelConfig, SequenceConfig
 from pipeline.models.aligner import Aligner
 from pipeline.models.backbones import build
+from pipeline.models.batches import Prefixes
 from pipeline.models.calibration import Calibrator
 from pipeline.models.cloze import Cloze
 from pipeline.models.names import COUNT
@@ -39,6 +40,7 @@ class Instruments:
     factor_VR: Tensor
     sample_M: Tensor  # item numbers over which surprises are normalised
     around_MD: Tensor  # their vectors in the cloze, with the texts that it was trained on
+    prefixes: Prefixes | None = None  # never stored; there for `model.texts = "prefixes"`
 
 
 @dataclass(frozen=True)

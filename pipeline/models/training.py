@@ -1,5 +1,6 @@
 """From sequences and text vectors to a model: split, fit, factorise, rehearse, calibrate."""
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -10,7 +11,7 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.hashing import shard_of
 from pipeline.models import calibration
-from pipeline.models.batches import encode, number_items
+from pipeline.models.batches import Prefixes, encode, number_items
 from pipeline.models.calibration import Calibrator
 from pipeline.models.cloze import fit_cloze
 from pipeline.models.collaborative import item_factors
@@ -36,6 +37,8 @@ def fit_model(
     vectors: pl.DataFrame,
     card: dict[str, Any],
     scope: Scope = "night",
+    *,
+    prefixes: Prefixes | None = None,
 ) -> Model:
     """Train, calibrate and describe a model.
 
@@ -51,13 +54,15 @@ def fit_model(
         What is known of the model's origin; `metrics` and `calibration` are added.
     scope : str
         What it will judge: the last day of sequences, or whole sequences.
+    prefixes : Prefixes, optional
+        Reads the texts of `model.texts = "prefixes"`.
 
     Raises
     ------
     UserError
         Too few users to train or to calibrate on.
     """
-    instruments, fit, rows = fit_and_rehearse(config, sequences, vectors, scope)
+    instruments, fit, rows = fit_and_rehearse(config, sequences, vectors, scope, prefixes)
     calibrator, report = calibrate(rows, config.decision, config.train.seed)
     metrics = {"epochs": fit.epochs, "best_epoch": fit.best_epoch}
     story = {**card, "metrics": metrics, "calibration": report}
@@ -65,7 +70,11 @@ def fit_model(
 
 
 def fit_and_rehearse(
-    config: Config, sequences: pl.DataFrame, vectors: pl.DataFrame, scope: Scope
+    config: Config,
+    sequences: pl.DataFrame,
+    vectors: pl.DataFrame,
+    scope: Scope,
+    prefixes: Prefixes | None = None,
 ) -> tuple[Instruments, Fit, pl.DataFrame]:
     """All of `fit_model` but the calibration: its instruments, and their evidence on known noise.
 
@@ -81,12 +90,12 @@ def fit_and_rehearse(
                 f"too few users to {name} ({frame[col.USER_ID].n_unique()} of "
                 f"{sequences[col.USER_ID].n_unique()}): ingest more history"
             )
-    instruments, fit = fit_instruments(config, ours, theirs, vectors)
+    instruments, fit = fit_instruments(config, ours, theirs, vectors, prefixes)
     rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
     if config.train.distrust:
         calibrator, _ = calibrate(rows, config.decision, config.train.seed)
         ours = trusted(instruments, calibrator, ours, vectors, config.train.distrust)
-        instruments, fit = fit_instruments(config, ours, theirs, vectors)
+        instruments, fit = fit_instruments(config, ours, theirs, vectors, prefixes)
         rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
     return instruments, fit, rows
 
@@ -124,9 +133,14 @@ def held_out(user_id: pl.Expr, share: float) -> pl.Expr:
 
 
 def fit_instruments(
-    config: Config, ours: pl.DataFrame, theirs: pl.DataFrame, vectors: pl.DataFrame
+    config: Config,
+    ours: pl.DataFrame,
+    theirs: pl.DataFrame,
+    vectors: pl.DataFrame,
+    prefixes: Prefixes | None = None,
 ) -> tuple[Instruments, Fit]:
     """What measures the signals, fitted on our users; theirs only stop the aligner in time."""
+    assert (prefixes is not None) == (config.model.texts == "prefixes")
     seed, width = config.train.seed, config.model.semantic_dim
     vocabulary = count_items(ours, config.train.min_item_count)
     known = vectors.join(vocabulary, on=col.ITEM_ID, how="semi")
@@ -134,6 +148,10 @@ def fit_instruments(
     text_TP = space.project(matrix(known))[:, :width].float()
     train = encode(ours, col.USER_ID, vocabulary, known[col.ITEM_ID])
     validate = encode(theirs, col.USER_ID, vocabulary, known[col.ITEM_ID])
+    if prefixes:
+        joined = ours.with_columns(pl.col(col.USER_ID).alias(SEQUENCE))
+        prefix_NP = prefixes(joined, lambda x_TK: space.project(x_TK)[1:, :width].float())
+        train = replace(train, prefix_NP=prefix_NP)
     task = Task(train, text_TP, config.sequence.max_length, config.train)
     fit = fit_aligner(task, validate, vocabulary.height, config.model)
     text_V = torch.cat(
@@ -152,5 +170,6 @@ def fit_instruments(
         factor_VR=item_factors(train, vocabulary.height, config.model.dim, seed),
         sample_M=sample_M,
         around_MD=around_MD,
+        prefixes=prefixes,
     )
     return instruments, fit

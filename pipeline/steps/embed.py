@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pipeline import columns as col
 from pipeline import encoders
 from pipeline.config import Config
+from pipeline.encoders import Encoder
 from pipeline.encoders.cache import VectorWriter, has_text, missing_texts
 from pipeline.errors import ContractError
-from pipeline.progress import progress
+from pipeline.progress import Progress, progress
 from pipeline.schemas import ITEM_EMBEDDINGS, ITEMS
 from pipeline.storage import runs
 from pipeline.storage.lake import Lake
@@ -74,23 +75,28 @@ def embed(config: Config, lake: Lake) -> EmbedResult:
 
 def _embed(config: Config, writer: VectorWriter, missing: pl.DataFrame) -> tuple[int, int]:
     """Texts embedded, and how many of them were truncated."""
-    embedded = truncated = 0
     with (
         encoders.load(config.encoder) as encoder,
         progress(missing.height, "embed", "texts") as bar,
     ):
-        for planned in missing.iter_slices(config.encoder.commit_texts):
-            chunk = writer.unstored(planned)
-            bar.update(planned.height - chunk.height)
-            if chunk.is_empty():
-                continue
-            encoded = encoder.encode(chunk[col.TEXT].to_list(), bar)
-            _check(encoded.vectors, chunk, writer)
-            vectors = pl.DataFrame(
-                {col.TEXT_HASH: chunk[col.TEXT_HASH], col.VECTOR: encoded.vectors}
-            )
-            embedded += writer.append(vectors)
-            truncated += encoded.truncated
+        return embed_texts(encoder, writer, missing, config.encoder.commit_texts, bar)
+
+
+def embed_texts(
+    encoder: Encoder, writer: VectorWriter, missing: pl.DataFrame, commit_texts: int, bar: Progress
+) -> tuple[int, int]:
+    """Embed `text`, store the vectors by `text_hash`; texts embedded, and of them truncated."""
+    embedded = truncated = 0
+    for planned in missing.iter_slices(commit_texts):
+        chunk = writer.unstored(planned)
+        bar.update(planned.height - chunk.height)
+        if chunk.is_empty():
+            continue
+        encoded = encoder.encode(chunk[col.TEXT].to_list(), bar)
+        _check(encoded.vectors, chunk, writer)
+        vectors = pl.DataFrame({col.TEXT_HASH: chunk[col.TEXT_HASH], col.VECTOR: encoded.vectors})
+        embedded += writer.append(vectors)
+        truncated += encoded.truncated
     return embedded, truncated
 
 

@@ -27,9 +27,11 @@ from pipeline.evaluation.plots import plots
 from pipeline.evaluation.report import markdown
 from pipeline.evaluation.splits import Split, global_time, leave_one_out, undivided
 from pipeline.evaluation.unseen import Unseen
+from pipeline.models.batches import Prefixes
 from pipeline.progress import Progress, logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS
 from pipeline.sequences import read_sequences
+from pipeline.steps.prefixes import reading_prefixes
 from pipeline.storage import files, runs
 from pipeline.storage.lake import Lake
 
@@ -51,6 +53,7 @@ class _Work:
     cells: Cells
     parts: tuple[str, ...]
     bar: Progress
+    prefixes: Prefixes | None
 
 
 def evaluate(
@@ -104,8 +107,11 @@ def evaluate(
         frame, vectors = _data(config, lake, as_of, origin)
         split = _split(config, frame)
         cells = Cells(folder)
-        with progress(_cells(config, noises, parts), "evaluate", "cells") as bar:
-            work = _Work(config, split, vectors, fingerprint(vectors), cells, parts, bar)
+        with (
+            progress(_cells(config, noises, parts), "evaluate", "cells") as bar,
+            reading_prefixes(config, lake) as prefixes,
+        ):
+            work = _Work(config, split, vectors, fingerprint(vectors), cells, parts, bar, prefixes)
             measured = _unseen if config.evaluate.split == "users" else _measured
             rows = [*_protocol(config, split, origin), *measured(work, noises)]
             rows += _ablations(work, noises)
@@ -203,7 +209,8 @@ def _measured(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
 def _unseen(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
     seeds = _draws(work.config)
     benches = {
-        seed: Unseen(_seeded(work.config, seed), work.split.train, work.vectors) for seed in seeds
+        seed: Unseen(_seeded(work.config, seed), work.split.train, work.vectors, work.prefixes)
+        for seed in seeds
     }
     shared = {
         "data": [fingerprint(work.split.train), work.vectors_digest],
@@ -250,7 +257,7 @@ def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
     }
     label = f"{noise}, seed {seed}"
     decided = work.cells.get(
-        "cleaning", label, rests_on, lambda: clean_log(config, log, work.vectors)
+        "cleaning", label, rests_on, lambda: clean_log(config, log, work.vectors, work.prefixes)
     )
     work.bar.update(1)
     return log.join(decided, on=names.ROW, how="left", maintain_order="left")
@@ -280,7 +287,15 @@ def _detected(work: _Work, noise: Noise, seed: int, log: pl.DataFrame) -> pl.Dat
 def _ablated(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
     config, log = _seeded(work.config, seed), noisy_log(work.split, noise, seed, work.vectors)
     label = f"{noise}, seed {seed}"
-    return ablation.ablate(config, log, work.vectors, work.cells, label=label, done=work.bar.update)
+    return ablation.ablate(
+        config,
+        log,
+        work.vectors,
+        work.cells,
+        label=label,
+        done=work.bar.update,
+        prefixes=work.prefixes,
+    )
 
 
 def _recommenders(config: Config) -> list[RecommenderConfig]:

@@ -73,6 +73,7 @@ def plan(
             f"no model is promoted in {lake.root}: train one with `iadsr train --date DATE`"
         )
     card = checkpoint.read_card(lake, version)
+    checkpoint.refuse_prefixes(card["config"]["model"].get("texts"))
     _warn_of_changes(config, card)
     encoder_id = str(card["encoder_id"])
     interactions, items = lake.version(INTERACTIONS), lake.version(ITEMS)

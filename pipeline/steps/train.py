@@ -18,6 +18,7 @@ from pipeline.models import checkpoint
 from pipeline.models.training import fit_model
 from pipeline.schemas import INTERACTIONS, ITEMS
 from pipeline.sequences import read_sequences
+from pipeline.steps.prefixes import reading_prefixes
 from pipeline.storage import runs
 from pipeline.storage.lake import Lake
 
@@ -35,8 +36,11 @@ def train(config: Config, lake: Lake, as_of: date, *, promote: bool = True) -> s
     Raises
     ------
     UserError
-        No interactions up to that date, no vectors for the encoder, or too few users.
+        No interactions up to that date, no vectors for the encoder, or too few users; or to promote
+        a model that no night can use.
     """
+    if promote:
+        checkpoint.refuse_prefixes(config.model.texts)
     origin = _origin(config, lake, as_of)
     version = runs.run_id(config.model.backbone, _identity(origin), as_of)
     run = runs.Run(
@@ -98,7 +102,8 @@ def _fit(config: Config, lake: Lake, as_of: date, card: dict[str, Any]) -> dict[
         "engines": engines | {"threads": torch.get_num_threads()},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    model = fit_model(config, sequences, vectors, card)
+    with reading_prefixes(config, lake) as prefixes:
+        model = fit_model(config, sequences, vectors, card, prefixes=prefixes)
     checkpoint.save(lake, model)
     users = sequences.select(pl.col(col.USER_ID).n_unique()).item()
     return {

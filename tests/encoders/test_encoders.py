@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from pipeline import encoders
 from pipeline.config import EncoderConfig
+from pipeline.encoders import Identity, folder
 
 
 def test_the_name_tells_model_pooling_dimension_and_dtype() -> None:
@@ -30,6 +32,29 @@ def test_what_moves_a_vector_changes_the_name(change: dict[str, object]) -> None
 def test_the_engine_version_changes_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     before = encoders.encoder_id(EncoderConfig())
     monkeypatch.setattr(metadata, "version", lambda name: "99.0")
+    assert encoders.encoder_id(EncoderConfig()) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"revision": "other"},
+        {"pooling": "last"},
+        {"dim": 128},
+        {"dtype": "bfloat16"},
+        {"engines": {"torch": "99"}},
+        {"normalized": "none"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_all_that_identifies_an_encoder_is_in_its_name(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(change) <= {field.name for field in fields(Identity)}
+    before = encoders.encoder_id(EncoderConfig())
+    found = replace(folder.identify(EncoderConfig()), **change)
+    monkeypatch.setattr(folder, "identify", lambda config: found)
     assert encoders.encoder_id(EncoderConfig()) != before
 
 

@@ -52,7 +52,7 @@ def test_what_is_known_of_the_noise_is_not_looked_at(noisy, vectors):
 def test_each_user_is_judged_by_a_model_trained_without_them(noisy, vectors, monkeypatch):
     trained, judged = [], []
 
-    def fit_model(config, sequences, vectors, card, scope):
+    def fit_model(config, sequences, vectors, card, scope, prefixes):
         assert scope == "log"
         trained.append(set(sequences["user_id"]))
         return len(trained)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,6 +48,24 @@ def test_views_match_a_loop_over_users_and_positions(aligner, batch):
             torch.testing.assert_close(views.s_others_BLD[row, t], long)
         torch.testing.assert_close(views.c_BD[row], states.amax(dim=0))
         torch.testing.assert_close(views.s_BD[row], aligner.long(TEXT[texts].sum(dim=0)))
+
+
+def test_with_prefixes_the_texts_are_those_up_to_each_position_and_of_the_whole(aligner, batch):
+    prefix_NP = torch.arange(20.0).reshape(5, 4).cos()
+    joined = replace(SEQUENCES, prefix_NP=prefix_NP)
+    cut = windows(SEQUENCES.length_U, 5, 1)
+    with_prefixes = gather(joined, cut, torch.tensor([0, 1]))
+    views = aligner.views(with_prefixes, TEXT[batch.text_BL])
+    for row, (first, length) in enumerate([(0, 3), (3, 2)]):
+        last = aligner.long(prefix_NP[first + length - 1])
+        torch.testing.assert_close(views.s_BD[row], last)
+        for t in range(length):
+            short = aligner.short(prefix_NP[first + t])
+            torch.testing.assert_close(views.s_BLD[row, t], short)
+            torch.testing.assert_close(views.s_others_BLD[row, t], last)
+    assert not with_prefixes.prefix_BLP[1, 2].any()  # padding
+    plain = aligner.views(batch, TEXT[batch.text_BL])
+    torch.testing.assert_close(views.c_others_BLD, plain.c_others_BLD)
 
 
 def test_the_noise_logit_is_the_sum_of_three_cosines(aligner, batch):
