@@ -2,10 +2,10 @@
 
     python benchmarks/fidelity.py [DATA_DIR] [--users 300] [--lake FOLDER] [--noise popularity:0.2]
 
-DATA_DIR holds interactions.csv.gz (user_id, item_id, timestamp) and items.csv.gz (ItemID, Title), as
-of Beauty; without it a log is generated. Some users are drawn; a model learns from two thirds of them
-and judges the others, whose sequences get known noise. With a lake that is kept, the next run finds
-the vectors there: texts and seconds are those of what was left. One thread.
+DATA_DIR holds interactions.csv.gz (user_id, item_id, timestamp) and items.csv.gz (ItemID, Title),
+as of Beauty; without it a log is generated. Some users are drawn; a model learns from two thirds of
+them and judges the others, whose sequences get known noise. With a lake that is kept, the next run
+finds the vectors there: texts and seconds are those of what was left. One thread.
 """
 
 import argparse

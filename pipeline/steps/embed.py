@@ -119,7 +119,7 @@ def _refuse(found: str, rows: NDArray[np.bool_], chunk: pl.DataFrame, writer: Ve
     hashes = chunk.filter(pl.Series(rows))[col.TEXT_HASH]
     carriers = writer.lake.scan(ITEMS).filter(pl.col(col.TEXT_HASH).is_in(hashes.implode()))
     items = carriers.select(pl.col(col.ITEM_ID).sort().head(NAMED_ITEMS)).collect().to_series()
-    named = ", ".join(repr(item) for item in items)
+    named = ", ".join(repr(item) for item in items) or "none: joined texts"
     raise ContractError(
         f"{writer.encoder_id} gave {found} (items {named}, ...); "
         "none of these texts' vectors was stored"

@@ -91,22 +91,20 @@ class PrefixReader:
     ) -> Tensor:
         """Projected vectors (M, P) of the texts, zero where there is none."""
         distinct = texts.drop_nulls().unique(col.TEXT_HASH).sort(col.TEXT_HASH)
-        if distinct.height:
-            self._embed(distinct, run)
+        run.counts["texts"] += distinct.height
+        writer = VectorWriter(self.lake, self.encoder_id)
         found = read_hashes(self.lake, self.encoder_id, distinct[col.TEXT_HASH])
+        missing = distinct.join(found, on=col.TEXT_HASH, how="anti", maintain_order="left")
+        if missing.height:
+            self._embed(missing, writer, run)
+            found = read_hashes(self.lake, self.encoder_id, distinct[col.TEXT_HASH])
         rows = found.select(col.TEXT_HASH).with_row_index("row", offset=1)
         place = texts.join(rows, on=col.TEXT_HASH, how="left", maintain_order="left")["row"]
         projected = project(matrix(found).reshape(found.height, self._width))
         table = torch.cat([projected.new_zeros(1, projected.shape[1]), projected])
         return table[torch.tensor(place.fill_null(0).cast(pl.Int64).to_numpy())]
 
-    def _embed(self, distinct: pl.DataFrame, run: runs.Run) -> None:
-        writer = VectorWriter(self.lake, self.encoder_id)
-        stored = read_hashes(self.lake, self.encoder_id, distinct[col.TEXT_HASH])
-        missing = distinct.join(stored, on=col.TEXT_HASH, how="anti", maintain_order="left")
-        run.counts["texts"] += distinct.height
-        if missing.is_empty():
-            return
+    def _embed(self, missing: pl.DataFrame, writer: VectorWriter, run: runs.Run) -> None:
         if not self._loaded:
             opened = encoders.load(self.config.encoder)
             self._loaded.append(self.open_until.enter_context(opened))

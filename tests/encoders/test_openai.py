@@ -1,6 +1,11 @@
 """The server backend against a server that fails in every way: it goes on, or says so in a line."""
 
+import asyncio
 import logging
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,7 +20,7 @@ from pipeline import cli as command_line
 from pipeline import encoders
 from pipeline.config import EncoderConfig
 from pipeline.configuration import load
-from pipeline.encoders import Encoded, openai
+from pipeline.encoders import Encoded, http
 from pipeline.errors import ConfigError, ContractError, UserError
 from tests.encoders import embedding_server as faults
 from tests.encoders.embedding_server import DIM, Faulty, answer, faulty_server, status, unit
@@ -31,7 +36,7 @@ def server() -> Iterator[Faulty]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT_S", 0.01)
 
 
 def config_of(server: Faulty, **settings: Any) -> EncoderConfig:
@@ -66,6 +71,23 @@ def test_vectors_stand_in_the_order_of_the_texts_whatever_the_order_of_the_answe
     assert_right(encode(config_of(server)))
     assert sorted(len(body["input"]) for body in server.bodies) == [2, 4, 4]
     assert {body["model"] for body in server.bodies} == {"org/some-model"}
+
+
+def test_a_notebook_whose_loop_runs_already_can_embed_too(server):
+    async def cell() -> Encoded:
+        return encode(config_of(server))
+
+    assert_right(asyncio.run(cell()))
+
+
+def test_an_interrupt_ends_all_requests_at_once(server):
+    server.delay = 5
+    waiting = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    waiting.start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        encode(config_of(server))
+    assert time.monotonic() - start < 4
 
 
 def test_no_more_requests_are_in_flight_than_allowed(server):
@@ -108,7 +130,7 @@ def test_the_server_is_given_the_time_it_asks_for(server, form):
 def test_what_retry_after_may_say(said, seconds):
     import httpx2
 
-    assert openai._retry_after(httpx2.Response(429, headers={"retry-after": said})) == seconds
+    assert http.retry_after(httpx2.Response(429, headers={"retry-after": said})) == seconds
 
 
 def test_a_server_that_asks_for_an_hour_ends_the_step(server):
