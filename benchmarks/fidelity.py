@@ -5,7 +5,7 @@
 DATA_DIR holds interactions.csv.gz (user_id, item_id, timestamp) and items.csv.gz (ItemID, Title),
 as of Beauty; without it a log is generated. Some users are drawn; a model learns from two thirds of
 them and judges the others, whose sequences get known noise. With a lake that is kept, the next run
-finds the vectors there: texts and seconds are those of what was left. One thread.
+finds the vectors there, and goes on where one that was stopped ended. One thread.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from pipeline.encoders.cache import read_vectors
 from pipeline.evaluation.noise import parse
 from pipeline.evaluation.unseen import Unseen
 from pipeline.models.batches import Prefixes
-from pipeline.schemas import INTERACTIONS, RUNS
+from pipeline.schemas import INTERACTIONS, ITEM_EMBEDDINGS, RUNS
 from pipeline.sequences import read_sequences
 from pipeline.steps.embed import embed
 from pipeline.steps.ingest import ingest
@@ -86,6 +86,7 @@ def configuration(folder: Path) -> Config:
     return Config.model_validate(
         {
             "lake": {"path": str(folder / "lake")},
+            "encoder": {"commit_texts": 1_024},
             "sources": {
                 "log": {
                     "format": "csv",
@@ -119,11 +120,10 @@ class Watched:
         return found
 
 
-def embedded(lake: Lake, encoder: str) -> tuple[int, int]:
-    """Texts that runs have embedded under an encoder so far, and of them cut at `max_tokens`."""
+def embedded(lake: Lake, encoder: str) -> int:
+    """Texts that finished runs have embedded under an encoder."""
     runs = lake.scan(RUNS).filter(pl.col(col.STEP) == "embed", pl.col(col.ENCODER_ID) == encoder)
-    told = [json.loads(counts) for counts in runs.collect()[col.COUNTS]]
-    return sum(c.get("embedded", 0) for c in told), sum(c.get("truncated", 0) for c in told)
+    return sum(json.loads(counts).get("embedded", 0) for counts in runs.collect()[col.COUNTS])
 
 
 def measure(config: Config, lake: Lake, noise: str) -> str:
@@ -144,12 +144,13 @@ def measure(config: Config, lake: Lake, noise: str) -> str:
         rest = time.process_time() - start
     if watched:
         seconds, rest = watched.seconds, rest - watched.seconds
-    texts, cut = (now - then for now, then in zip(embedded(lake, encoder), before, strict=True))
+    texts, new = lake.partition_rows(ITEM_EMBEDDINGS)[encoder], embedded(lake, encoder) - before
     told = found.filter(pl.col("stratum").is_null()).select("arm", "metric", "value")
     value = {(arm, metric): number for arm, metric, number in told.iter_rows()}
     scores = [f"{value[arm, 'AUROC']:.3f}" for arm in SHOWN]
     precisions = [f"{value[arm, 'AP']:.3f}" for arm in ("ours", "iadsr")]
-    cells = [f"{texts:,}", f"{cut:,}", f"{seconds:.0f}", f"{rest:.0f}", *scores, *precisions]
+    cost = [f"{texts:,}", f"{new:,}", f"{seconds:.0f}", f"{rest:.0f}"]
+    cells = [*cost, *scores, *precisions]
     return f"| {config.model.texts} | {' | '.join(cells)} |"
 
 
@@ -173,7 +174,7 @@ def main() -> None:
         lake = Lake(config.lake.path)
         ingest(config, lake)
         users, rows = arguments.users, lake.size(INTERACTIONS)[0]
-        head = ["texts", "cut", "embed CPU s", "train, judge CPU s"]
+        head = ["texts", "of them now", "embed CPU s", "rest CPU s"]
         head += [f"AUROC {name}" for name in SHOWN.values()] + ["AP ours", "AP IADSR's logit"]
         print(f"{users:,} users, {rows:,} interactions, {arguments.noise}, seed {arguments.seed}\n")
         print(f"| semantic view | {' | '.join(head)} |\n|{'---|' * (len(head) + 1)}", flush=True)

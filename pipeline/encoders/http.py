@@ -18,7 +18,7 @@ from pipeline.config import ServerConfig
 from pipeline.errors import ConfigError, UserError
 from pipeline.progress import logger
 
-PASSING = {408, 425, 429, 500, 502, 503, 504, 529}
+PASSING = {408, 425, 429}  # and all that say that the server is at fault, from 500 on
 HINTS = {
     401: " (encoder.server.key_variable names the variable that holds the key)",
     403: " (encoder.server.key_variable names the variable that holds the key)",
@@ -67,7 +67,7 @@ class Endpoint:
                 if response.status_code == httpx2.codes.OK:
                     return response
                 fault = f"answered {response.status_code}: {_words(response)}"
-                if response.status_code not in PASSING:
+                if response.status_code not in PASSING and response.status_code < 500:
                     raise UserError(f"{self.url} {fault}{HINTS.get(response.status_code, '')}")
                 asked_to_wait = retry_after(response)
             await self._pause(attempt, fault, asked_to_wait)
