@@ -86,7 +86,7 @@ def configuration(folder: Path) -> Config:
     return Config.model_validate(
         {
             "lake": {"path": str(folder / "lake")},
-            "encoder": {"commit_texts": 1_024},
+            "encoder": {"commit_texts": 256},
             "sources": {
                 "log": {
                     "format": "csv",
