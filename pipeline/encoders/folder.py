@@ -88,12 +88,14 @@ def find(model: str) -> ModelFolder:
 
 
 def identify(config: EncoderConfig) -> Identity:
-    """Identity of the model in plain transformers, on the CPU, in float32."""
+    """Identity of the model in plain transformers, on the CPU."""
     folder = find(config.model)
     settings = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
     dim = _first(settings, _DIMENSION)
     if dim is None:
         raise ConfigError(f"{folder.path / 'config.json'}: none of {', '.join(_DIMENSION)} is set")
+    if config.dim > dim:
+        raise ConfigError(f"encoder.dim is {config.dim}, but {folder.name} gives {dim} values")
     positions = _first(settings, _POSITIONS)
     if positions is not None and config.max_tokens > positions:
         raise ConfigError(
@@ -103,8 +105,8 @@ def identify(config: EncoderConfig) -> Identity:
     return Identity(
         name=folder.name,
         revision=digest(folder.digests(), 64),
-        dim=dim,
-        dtype="float32",
+        dim=config.dim or dim,
+        dtype=config.dtype,
         engines={name: metadata.version(name).split("+")[0] for name in ("torch", "transformers")},
     )
 
