@@ -20,7 +20,7 @@ EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
 
 EPILOG = (
     "Exit codes: 0 done, 2 the request or its files are wrong, 3 data broke a contract "
-    "(nothing published), 4 another run won, 5 an engine failed (again may help), 70 internal error."
+    "(nothing published), 4 another run won, 5 an engine failed, 70 internal error."
 )
 
 

@@ -89,11 +89,9 @@ class VllmEncoder:
         return Encoded(vectors, work.truncated)
 
     def stop(self, *, patient: bool) -> None:
-        """End every worker; `patient`: all went well, let it clean up and drop its log."""
+        """End every worker; `patient`: let it clean up."""
         for worker in self._workers:
             worker.stop(patient=patient)
-            if patient:
-                worker.forget_log()
 
     def _start(self, device: str) -> Worker:
         settings = environment(device, len(self._devices), self._python)
@@ -101,7 +99,7 @@ class VllmEncoder:
 
     def _replace(self, worker: Worker) -> None:
         self._workers[self._workers.index(worker)] = self._start(worker.device)
-        worker.forget_log()
+        worker.stop(patient=False)
 
     def _greet(self, event: Event) -> None:
         worker = event.worker
@@ -134,7 +132,7 @@ class VllmEncoder:
         elif not worker.ready:
             raise self._could_not_start(event)
         elif head["event"] == "error":
-            raise EngineError(f"vLLM failed: {head['reason']} (its log: {worker.log})")
+            raise EngineError(f"vLLM failed: {head['reason']} (its log: {worker.blame()})")
         else:
             self._take_up(worker, work)
 
@@ -144,7 +142,7 @@ class VllmEncoder:
         if tried >= LEASE_ATTEMPTS:
             raise EngineError(
                 f"vLLM's worker on {worker.device} {worker.fate()}, {tried} times over the same "
-                f"texts (its log: {worker.log}); what was committed stands"
+                f"texts (its log: {worker.blame()}); what was committed stands"
             )
         logger.warning("vLLM: the worker on %s %s; starting it again", worker.device, worker.fate())
         self._replace(worker)
@@ -154,7 +152,7 @@ class VllmEncoder:
         reason = event.head.get("reason") or f"its process {worker.fate()}"
         return EngineError(
             f"vLLM could not load {self._config.model} on {worker.device}: {reason} "
-            f"(its log: {worker.log})"
+            f"(its log: {worker.blame()})"
         )
 
 

@@ -49,7 +49,7 @@ class Worker:
         self.leases: set[int] = set()
         self._events = events
         log, name = tempfile.mkstemp(prefix="iadsr-vllm-", suffix=".log")
-        self.log = Path(name)
+        self._log, self._blamed = Path(name), False
         inherited = {k: v for k, v in os.environ.items() if k not in _OF_THIS_INTERPRETER}
         try:
             self._process = subprocess.Popen(  # noqa: S603
@@ -80,14 +80,17 @@ class Worker:
             self._process.wait(2 * vllm.GRACE_S if patient else 0)
         self._kill()
         self._process.wait()
+        if not self._blamed:
+            self._log.unlink(missing_ok=True)
 
-    def forget_log(self) -> None:
-        """Remove the log of a worker that nobody has to look at."""
-        self.log.unlink(missing_ok=True)
+    def blame(self) -> Path:
+        """What vLLM printed, for an error to name; it stays after the end."""
+        self._blamed = True
+        return self._log
 
     def port_was_taken(self) -> bool:
         """Whether vLLM died of a port that another process took first."""
-        return _PORT_TAKEN in self.log.read_text(errors="replace").lower()
+        return _PORT_TAKEN in self._log.read_text(errors="replace").lower()
 
     def fate(self) -> str:
         """How the process ended, in words."""
