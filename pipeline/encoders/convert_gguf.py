@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read while transformers is imported
 
@@ -20,9 +21,9 @@ def convert(source: Path, folder: Path) -> None:
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
-    where = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
-    read = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(**where)
+    place, file = str(source.parent), source.name
+    read: Any = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
+    tokenizer: Any = AutoTokenizer.from_pretrained(place, gguf_file=file)
     # A model that was read from GGUF is written as quantized: its weights go into a fresh one.
     known = read.config.to_dict()
     known.pop("quantization_config", None)

@@ -71,6 +71,10 @@ class VllmEncoder:
                 raise self._could_not_start(event)
         logger.info("vLLM: ready after %.1f s", time.monotonic() - begun)
 
+    def process_ids(self) -> list[int]:
+        """Of the workers, in the order of the devices."""
+        return [worker.pid for worker in self._workers]
+
     def encode(self, texts: Sequence[str], progress: Progress) -> Encoded:
         """Embed the texts, longest first, in leases; see `Encoder`.
 

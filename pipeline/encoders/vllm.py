@@ -35,7 +35,7 @@ REPORT_EVERY_S = 0.5
 # The weights and the activations are small beside a machine's memory, and an embedding keeps no
 # cache between two steps: vLLM's own defaults would take nearly all of the memory, and a minute of
 # compilation.
-_CPU_OPTIONS = {
+CPU_OPTIONS = {
     "enforce_eager": True,
     "gpu_memory_utilization": 0.3,
     "kv_cache_memory_bytes": 2**30,
@@ -95,7 +95,7 @@ class Engine:
 
         self.device = str(current_platform.get_device_name())
         self._max_tokens, self._prompt = settings["max_tokens"], settings["prompt"]
-        options = _CPU_OPTIONS if current_platform.is_cpu() else {}
+        options = CPU_OPTIONS if current_platform.is_cpu() else {}
         self._llm = LLM(
             model=settings["model"],
             runner="pooling",

@@ -65,6 +65,11 @@ class Worker:
         threading.Thread(target=self._hear, daemon=True).start()
         self._send(dict(settings))
 
+    @property
+    def pid(self) -> int:
+        """Of the process, and of its group."""
+        return self._process.pid
+
     def give(self, lease: int, texts: Sequence[str]) -> None:
         """Have the texts embedded. If the worker is gone, the event says so."""
         self.leases.add(lease)
@@ -113,4 +118,4 @@ class Worker:
     def _kill(self) -> None:
         """Kill the group: what vLLM started outlives a worker that was killed."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)

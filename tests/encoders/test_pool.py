@@ -6,8 +6,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 from pipeline.config import EncoderConfig, VllmConfig
 from pipeline.encoders import Encoded, cut_to_unit, interpreter, pool, worker
 from pipeline.errors import ConfigError, EngineError
+from tests.processes import eventually, gone
 
 STUB = str(Path(__file__).with_name("stub_worker.py"))
 TEXTS = [f"{chr(97 + n % 26)}{'x' * (n * 7 % 31)}" for n in range(50)]
@@ -123,24 +122,9 @@ PARENT = """
     worker.PROGRAM = STUB
     interpreter._installed = lambda python: {"stub": "1"}
     with pool.load(settings(workers=2, sleep=60)) as encoder:
-        print(*(w._process.pid for w in encoder._workers), flush=True)
+        print(*encoder.process_ids(), flush=True)
         encoder.encode(TEXTS, Counter())
 """
-
-
-def gone(pid: int) -> bool:
-    """Whether the process is no more (a zombie, which nobody has waited for, is none)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def eventually(true: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.05)
-    return true()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
