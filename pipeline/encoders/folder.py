@@ -5,8 +5,10 @@ Reads the small files and the weights' digests; loads no model and asks no hub.
 
 import hashlib
 import json
+import os
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, util
@@ -21,6 +23,7 @@ from pipeline.errors import ConfigError, ContractError
 WEIGHTS = "*.safetensors"
 # Every file that decides a vector.
 _READ = (WEIGHTS, "config.json", "tokenizer*", "vocab*", "merges.txt", "*_tokens*.json", "*.model")
+LARGE_FILE = 256 * 2**20  # bytes; reading an LLM's weights takes longer than a night without news
 _DIMENSION = ("hidden_size", "d_model", "n_embd", "dim")
 _POSITIONS = ("max_position_embeddings", "n_positions")
 
@@ -145,6 +148,23 @@ def _sha256(file: Path) -> str:
 
 
 @lru_cache(maxsize=256)
-def _sha256_of_state(file: Path, _size: int, _changed: int) -> str:
+def _sha256_of_state(file: Path, size: int, changed: int) -> str:
+    """Digest of a file in this state; of a large one it is remembered beyond this process."""
+    if size < LARGE_FILE:
+        return _sha256_read(file)
+    memory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iadsr/sha256"
+    known = memory / digest([str(file.resolve()), size, changed], 64)
+    with suppress(OSError):
+        return known.read_text(encoding="ascii")
+    found = _sha256_read(file)
+    with suppress(OSError):  # without a place to remember it, it is read again
+        memory.mkdir(parents=True, exist_ok=True)
+        written = known.with_suffix(f".{os.getpid()}")
+        written.write_text(found, encoding="ascii")
+        written.replace(known)
+    return found
+
+
+def _sha256_read(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

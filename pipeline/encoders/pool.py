@@ -25,6 +25,7 @@ from pipeline.progress import Progress, logger
 LEASE_TEXTS = 2048
 LEASES_AHEAD = 2  # of one worker: one in the engine, one that is tokenized meanwhile
 LEASE_ATTEMPTS = 2
+SAY_EVERY_S = 30.0  # that it is still starting
 START_ATTEMPTS = 3  # if a port was taken: nothing else gets better by itself
 
 
@@ -57,7 +58,11 @@ class VllmEncoder:
             self._workers.append(self._start(device))
         attempts = START_ATTEMPTS
         while not all(worker.ready for worker in self._workers):
-            event = self._events.get()
+            try:
+                event = self._events.get(timeout=SAY_EVERY_S)
+            except queue.Empty:
+                logger.info("vLLM: still starting, %.0f s", time.monotonic() - begun)
+                continue
             worker = event.worker
             if worker not in self._workers:
                 continue  # the last words of one that was replaced

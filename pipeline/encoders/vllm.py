@@ -182,7 +182,7 @@ def _listen(source: IO[bytes], inbox: "queue.SimpleQueue[Message | None]") -> No
         inbox.put(message)
     inbox.put(None)
     time.sleep(GRACE_S)
-    os.killpg(0, signal.SIGKILL)  # the group is our own: `worker.py` starts us in a new session
+    os.killpg(0, signal.SIGKILL)
 
 
 def _serve(engine: Engine, inbox: "queue.SimpleQueue[Message | None]", sink: IO[bytes]) -> None:
@@ -216,6 +216,7 @@ def _private(descriptor: int, replacement: int, mode: Literal["rb", "wb"]) -> IO
 
 def main() -> None:
     """Serve until stdin ends."""
+    assert os.getpgrp() == os.getpid(), "it ends its whole process group: start it in a new session"
     sink = _private(1, 2, "wb")
     source = _private(0, os.open(os.devnull, os.O_RDONLY), "rb")
     settings = read_message(source)
