@@ -20,7 +20,9 @@ def convert(source: Path, folder: Path) -> None:
     """Write the model and its tokenizer into `folder`."""
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     place, file = str(source.parent), source.name
     read: Any = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(place, gguf_file=file)

@@ -1,10 +1,10 @@
 """The real engine, on the CPU: what it gives, and what a kill costs. `make vllm` installs it."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,10 +96,14 @@ def test_a_decoder_agrees_whether_it_looks_back_only_or_both_ways(
     tiny_llama: Path, tmp_path: Path, pooling: str
 ) -> None:
     """`last` of a causal stack, and `mean` of a bidirectional one as LLM2Vec makes it."""
-    folder = Path(shutil.copytree(tiny_llama, tmp_path / "tiny-llama"))
-    known = json.loads((folder / "config.json").read_text())
-    known["is_causal"] = pooling == "last"
-    (folder / "config.json").write_text(json.dumps(known))
+    import torch
+    from transformers import LlamaConfig, LlamaModel
+
+    torch.manual_seed(0)
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "llama"))
+    known = LlamaConfig.from_pretrained(folder)
+    known.update({"hidden_size": 64, "head_dim": 32, "is_causal": pooling == "last"})
+    LlamaModel(known).save_pretrained(folder)
     config = EncoderConfig(backend="vllm", model=str(folder), pooling=pooling, max_tokens=64)
     texts = ["red", "red lipstick", "shampoo for red hair", "hair for red shampoo", ""]
     with encoders.load(config) as encoder:
@@ -126,16 +130,27 @@ def test_a_real_llm_from_a_gguf_file_knows_what_is_alike(tmp_path: Path) -> None
     folder = tmp_path / "smollm2"
     subprocess.run([INSTALLED, "-I", convert_gguf.__file__, file, folder], check=True)
     config = EncoderConfig(backend="vllm", model=str(folder), max_tokens=64)
-    texts = ["Crimson lip colour, matte", "Red lipstick, matte", "Garden hose, 20 m"]
+    texts = [
+        "Crimson lip colour",
+        "Red lipstick",
+        "Garden hose",
+        "Watering can",
+        "Guitar",
+        "Violin",
+    ]
     with encoders.load(config) as encoder:
         golden.check(config, encoder, texts)
-        a, b, c = encoder.encode(texts, Counter()).vectors
+        vectors = encoder.encode(texts, Counter()).vectors
     assert encoder.dim == 576
-    assert a @ b > a @ c
+    likeness = np.corrcoef(vectors - vectors.mean(axis=0)) - np.eye(6)
+    assert likeness.argmax(axis=1).tolist() == [1, 0, 3, 2, 5, 4]
 
 
-def test_a_model_that_vllm_cannot_load_is_one_line(tiny_bert: Path) -> None:
+def test_a_model_that_vllm_cannot_load_is_one_line(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tiny_bert / "model.safetensors").write_bytes(b"no weights")
+    monkeypatch.setattr(tempfile, "tempdir", str(tiny_bert.parent))
     config = EncoderConfig(backend="vllm", model=str(tiny_bert), max_tokens=64)
     with pytest.raises(EngineError) as caught, encoders.load(config):
         pass
