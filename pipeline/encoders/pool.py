@@ -107,8 +107,8 @@ class VllmEncoder:
         return Worker(self._python, device, self._settings, settings, self._events)
 
     def _replace(self, worker: Worker) -> None:
+        worker.stop(patient=False)  # first: a GPU has no room for both
         self._workers[self._workers.index(worker)] = self._start(worker.device)
-        worker.stop(patient=False)
 
     def _greet(self, event: Event) -> None:
         worker = event.worker
