@@ -2,12 +2,23 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
     """Processes whose parent it is."""
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def group(pid: int) -> list[int]:
+    """Processes of the group that it leads, itself included."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[2] == str(pid):
+                found.append(int(stat.parent.name))
+    return found
 
 
 def gone(pid: int) -> bool:

@@ -13,13 +13,13 @@ from pipeline.schemas import ITEM_EMBEDDINGS
 from pipeline.steps.embed import embed
 from pipeline.steps.ingest import ingest
 from tests.conftest import new_workspace, write_csv
-from tests.processes import children, eventually, gone
+from tests.processes import children, eventually, gone, group
 
 ITEMS = 400
 INSTALLED = Path(__file__).parents[2] / interpreter.BUILT
+pytestmark = pytest.mark.skipif(not INSTALLED.is_file(), reason="no vLLM: run `make vllm`")
 
 
-@pytest.mark.skipif(not INSTALLED.is_file(), reason="no vLLM: run `make vllm`")
 def test_a_killed_run_leaves_no_process_and_its_rerun_embeds_the_rest_only(tmp_path: Path) -> None:
     workspace = new_workspace(tmp_path / "work", tmp_path / "data")
     with workspace.config_path.open("a") as config:
@@ -45,3 +45,34 @@ def test_a_killed_run_leaves_no_process_and_its_rerun_embeds_the_rest_only(tmp_p
     result = embed(workspace.config, workspace.lake)
     assert (result.texts, result.embedded, result.cached) == (ITEMS, ITEMS - kept, kept)
     assert stored() == ITEMS
+
+
+PARENT = """
+import time
+from pipeline import encoders
+from pipeline.config import EncoderConfig
+
+with encoders.load(EncoderConfig(backend="vllm")) as encoder:
+    print(*encoder.process_ids(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["the step", "the worker"])
+def test_what_vllm_started_ends_with_whoever_is_killed(victim: str) -> None:
+    """With the engine in processes of its own, as vLLM has it on a GPU."""
+    own = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_OMP_THREADS_BIND": "auto"}
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=own) as step:
+        try:
+            assert step.stdout
+            worker = int(step.stdout.readline())
+            processes = group(worker)
+            assert (
+                len(processes) >= 3
+            )  # the worker, the core of the engine, a process that computes
+            os.kill(step.pid if victim == "the step" else worker, signal.SIGKILL)
+            assert eventually(lambda: all(gone(pid) for pid in processes))
+        finally:
+            step.kill()
