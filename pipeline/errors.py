@@ -34,3 +34,9 @@ class ConflictError(IadsrError):
     """Another run committed the same partition first. Nothing of this run was published."""
 
     exit_code = 4
+
+
+class EngineError(IadsrError):
+    """A program that works for us failed. Nothing was published; trying again may help."""
+
+    exit_code = 5

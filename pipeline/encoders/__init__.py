@@ -61,6 +61,9 @@ _BACKENDS = {
     "transformers": _Backend(
         identify="pipeline.encoders.folder:identify", load="pipeline.encoders.transformers:load"
     ),
+    "vllm": _Backend(
+        identify="pipeline.encoders.interpreter:identify", load="pipeline.encoders.pool:load"
+    ),
     "openai": _Backend(
         identify="pipeline.encoders.openai:identify", load="pipeline.encoders.openai:load"
     ),
@@ -91,6 +94,14 @@ def prefix_encoder_id(encoder_id: str) -> str:
 def dimension(encoder_id: str) -> int:
     """Length of the vectors, which the name of an encoder tells."""
     return int(encoder_id.rsplit("-", 3)[1])
+
+
+def cut_to_unit(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """The first `dim` values of each row, as a vector of length 1; a zero row stays zero."""
+    cut = vectors[:, :dim]
+    norms: NDArray[np.float32] = np.linalg.norm(cut, axis=1, keepdims=True)
+    norms[norms == 0] = 1
+    return cut / norms
 
 
 def load(config: EncoderConfig) -> AbstractContextManager[Encoder]:

@@ -83,6 +83,11 @@ class VectorWriter:
         self._last = lake.marker(ITEM_EMBEDDINGS, self._key)
         self._alone = True
 
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing was ever stored under this encoder."""
+        return self._last is None
+
     def unstored(self, texts: pl.DataFrame, version: int | None = None) -> pl.DataFrame:
         """The rows of `texts` whose `text_hash` another run has not stored by now."""
         if self._alone:

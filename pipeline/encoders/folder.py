@@ -5,8 +5,10 @@ Reads the small files and the weights' digests; loads no model and asks no hub.
 
 import hashlib
 import json
+import os
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, util
@@ -21,6 +23,7 @@ from pipeline.errors import ConfigError, ContractError
 WEIGHTS = "*.safetensors"
 # Every file that decides a vector.
 _READ = (WEIGHTS, "config.json", "tokenizer*", "vocab*", "merges.txt", "*_tokens*.json", "*.model")
+LARGE_FILE = 256 * 2**20  # bytes; reading an LLM's weights takes longer than a night without news
 _DIMENSION = ("hidden_size", "d_model", "n_embd", "dim")
 _POSITIONS = ("max_position_embeddings", "n_positions")
 
@@ -88,12 +91,14 @@ def find(model: str) -> ModelFolder:
 
 
 def identify(config: EncoderConfig) -> Identity:
-    """Identity of the model in plain transformers, on the CPU, in float32."""
+    """Identity of the model in plain transformers, on the CPU."""
     folder = find(config.model)
     settings = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
     dim = _first(settings, _DIMENSION)
     if dim is None:
         raise ConfigError(f"{folder.path / 'config.json'}: none of {', '.join(_DIMENSION)} is set")
+    if config.dim > dim:
+        raise ConfigError(f"encoder.dim is {config.dim}, but {folder.name} gives {dim} values")
     positions = _first(settings, _POSITIONS)
     if positions is not None and config.max_tokens > positions:
         raise ConfigError(
@@ -104,8 +109,8 @@ def identify(config: EncoderConfig) -> Identity:
         name=folder.name,
         revision=digest(folder.digests(), 64),
         pooling=config.pooling,
-        dim=dim,
-        dtype="float32",
+        dim=config.dim or dim,
+        dtype=config.dtype,
         engines={name: metadata.version(name).split("+")[0] for name in ("torch", "transformers")},
     )
 
@@ -144,6 +149,23 @@ def _sha256(file: Path) -> str:
 
 
 @lru_cache(maxsize=256)
-def _sha256_of_state(file: Path, _size: int, _changed: int) -> str:
+def _sha256_of_state(file: Path, size: int, changed: int) -> str:
+    """Digest of a file in this state; of a large one it is remembered beyond this process."""
+    if size < LARGE_FILE:
+        return _sha256_read(file)
+    memory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iadsr/sha256"
+    known = memory / digest([str(file.resolve()), size, changed], 64)
+    with suppress(OSError):
+        return known.read_text(encoding="ascii")
+    found = _sha256_read(file)
+    with suppress(OSError):  # without a place to remember it, it is read again
+        memory.mkdir(parents=True, exist_ok=True)
+        written = known.with_suffix(f".{os.getpid()}")
+        written.write_text(found, encoding="ascii")
+        written.replace(known)
+    return found
+
+
+def _sha256_read(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

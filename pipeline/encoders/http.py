@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 
 from pipeline.config import ServerConfig
-from pipeline.errors import ConfigError, UserError
+from pipeline.errors import ConfigError, EngineError, UserError
 from pipeline.progress import logger
 
 PASSING = {408, 425, 429}  # and all that say that the server is at fault, from 500 on
@@ -52,7 +52,9 @@ class Endpoint:
         Raises
         ------
         UserError
-            The server refuses, asks for too much patience, or no attempt was answered.
+            The server refuses.
+        EngineError
+            It asks for too much patience, or no attempt was answered.
         """
         for attempt in itertools.count():
             asked_to_wait = 0.0
@@ -74,11 +76,11 @@ class Endpoint:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _pause(self, attempt: int, fault: str, asked_to_wait: float) -> None:
-        """Wait before the next attempt. Raises UserError if there is none."""
+        """Wait before the next attempt. Raises EngineError if there is none."""
         impatient = asked_to_wait > PATIENCE_S
         if impatient or attempt == self.settings.retries:
             asks = f"; it asks to wait {asked_to_wait:,.0f} s" if impatient else ""
-            raise UserError(
+            raise EngineError(
                 f"{self.url}: {fault} (attempt {attempt + 1} of {self.settings.retries + 1}){asks}."
                 " What was committed stands: run it again to go on"
             )

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import EncoderConfig
 from pipeline.digests import digest
-from pipeline.encoders import Encoded, Encoder, Identity
+from pipeline.encoders import Encoded, Encoder, Identity, cut_to_unit
 from pipeline.encoders.http import Endpoint, quoted
-from pipeline.errors import ContractError
+from pipeline.errors import ConfigError, ContractError
 from pipeline.progress import Progress, logger
 
 # Tokens that a model adds to a text. A token of the text is a byte at least, so that a text
@@ -29,10 +29,11 @@ T = TypeVar("T")
 
 
 class OpenAIEncoder:
-    """A server behind the protocol of `Encoder`. `dim` 0: not known yet."""
+    """A server behind the protocol of `Encoder`; `width` of its vectors 0: not known yet."""
 
-    def __init__(self, config: EncoderConfig, dim: int) -> None:
-        self.config, self.server, self.dim = config, config.server, dim
+    def __init__(self, config: EncoderConfig, width: int) -> None:
+        self.config, self.server = config, config.server
+        self.width, self.dim = width, config.dim or width
         self._endpoint = Endpoint(f"{config.server.url.rstrip('/')}/embeddings", config.server)
 
     def encode(self, texts: Sequence[str], progress: Progress) -> Encoded:
@@ -41,7 +42,9 @@ class OpenAIEncoder:
         Raises
         ------
         UserError
-            The server refuses, or still does not answer after all attempts.
+            The server refuses.
+        EngineError
+            It still does not answer after all attempts.
         ContractError
             It answers something else than one vector a text.
         """
@@ -50,8 +53,8 @@ class OpenAIEncoder:
         except ExceptionGroup as group:  # the first failure ended the others
             raise group.exceptions[0] from None
 
-    def ask_dimension(self) -> int:
-        """Length of the vector of some text."""
+    def ask_width(self) -> int:
+        """Length of the vectors that the server gives."""
 
         async def ask() -> int:
             async with self._endpoint.client() as client:
@@ -118,19 +121,18 @@ class OpenAIEncoder:
                 f"{self._endpoint.url}: the answer is not that of OpenAI's /v1/embeddings "
                 f"({type(error).__name__}: {quoted(str(error))})"
             ) from None
-        if self.dim and width != self.dim:
+        if self.width and width != self.width:
             raise ContractError(
-                f"{self._endpoint.url} gave vectors of {width} numbers, wanted {self.dim}: "
+                f"{self._endpoint.url} gave vectors of {width} numbers, wanted {self.width}: "
                 "check encoder.model and encoder.server.dim"
             )
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.divide(vectors, lengths, out=vectors, where=lengths > 0), tokens
+        return cut_to_unit(vectors, self.dim or width), tokens
 
 
 @contextmanager
 def load(config: EncoderConfig) -> Iterator[Encoder]:
     """Context of an encoder that asks the server."""
-    yield OpenAIEncoder(config, identify(config).dim)
+    yield OpenAIEncoder(config, _width(config))
 
 
 def identify(config: EncoderConfig) -> Identity:
@@ -138,21 +140,28 @@ def identify(config: EncoderConfig) -> Identity:
 
     The address does not count: the same model may move.
     """
+    width = _width(config)
+    if config.dim > width:
+        raise ConfigError(f"encoder.dim is {config.dim}, but {config.model} gives {width} values")
     stated = {"revision": config.server.revision, "truncate": config.server.truncate}
     return Identity(
         name=config.model,
         revision=digest(stated, 64),
         pooling="served",
-        dim=config.server.dim or _asked_dimension(config.model_dump_json()),
+        dim=config.dim or width,
         dtype="float32",
         engines={},
     )
 
 
+def _width(config: EncoderConfig) -> int:
+    return config.server.dim or _asked_width(config.model_dump_json(exclude={"dim"}))
+
+
 @lru_cache
-def _asked_dimension(settings: str) -> int:
+def _asked_width(settings: str) -> int:
     config = EncoderConfig.model_validate_json(settings)
-    found = OpenAIEncoder(config, dim=0).ask_dimension()
+    found = OpenAIEncoder(config, width=0).ask_width()
     logger.info("%s: %d dimensions (not asked if encoder.server.dim is set)", config.model, found)
     return found
 

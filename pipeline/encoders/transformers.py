@@ -1,4 +1,4 @@
-"""Text to vectors with plain transformers on the CPU, in float32.
+"""Text to vectors with plain transformers on the CPU.
 
 Legend of the shapes: B texts of a batch, T tokens, D dimensions.
 """
@@ -39,7 +39,7 @@ class TransformersEncoder:
         if not self._tokenizer.is_fast:
             raise ConfigError(f"{folder.path} holds no tokenizer.json")
         self._model: Any = AutoModel.from_pretrained(
-            path, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            path, dtype=getattr(torch, config.dtype), local_files_only=True, use_safetensors=True
         ).eval()
 
     @torch.inference_mode()
@@ -69,7 +69,8 @@ class TransformersEncoder:
         lengths_B = torch.tensor([len(ids) for ids in tokens])
         mask_BT = torch.arange(ids_BT.shape[1]) < lengths_B[:, None]
         hidden_BTD = self._model(input_ids=ids_BT, attention_mask=mask_BT.long()).last_hidden_state
-        return torch.nn.functional.normalize(pool(hidden_BTD, mask_BT, self.config.pooling), dim=-1)
+        vector_BD = pool(hidden_BTD.float(), mask_BT, self.config.pooling)[:, : self.dim]
+        return torch.nn.functional.normalize(vector_BD, dim=-1)
 
 
 @contextmanager

@@ -48,6 +48,9 @@ template = "{title} ({year}). {genres}"
 
 [night]
 shards = 2
+
+[encoder]
+backend = "ENCODER"
 """
 
 
@@ -63,8 +66,10 @@ class DemoResult:
     changed: bool  # False: the tables were what they would become
 
 
-def demo(folder: str) -> DemoResult:
+def demo(folder: str, encoder: str) -> DemoResult:
     """Fetch the data, run `train_aligner` and three nights of `nightly_clean`, and tell the result.
+
+    `encoder` is the backend that embeds the titles.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def demo(folder: str) -> DemoResult:
         )
     demo_data.fetch(home / "data")
     config_path = home / "iadsr.toml"
-    config_path.write_text(CONFIG)
+    config_path.write_text(CONFIG.replace("ENCODER", encoder))
     lake = Lake(load(config_path, {}).config.lake.path)
     before = _contents(lake)
     environment = _airflow_environment(home, config_path)

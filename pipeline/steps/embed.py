@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline import columns as col
 from pipeline import encoders
 from pipeline.config import Config
-from pipeline.encoders import Encoder
+from pipeline.encoders import Encoder, golden
 from pipeline.encoders.cache import VectorWriter, has_text, missing_texts
 from pipeline.errors import ContractError
 from pipeline.progress import Progress, progress
@@ -48,8 +48,10 @@ def embed(config: Config, lake: Lake) -> EmbedResult:
     ConfigError
         The model is not there.
     ContractError
-        The weights are not the pinned ones, or the model gave a vector that cannot be used.
-        Nothing of that commit is stored.
+        The weights are not the pinned ones, vLLM does not agree with plain transformers (golden
+        check), or the model gave a vector that cannot be used. Nothing of that commit is stored.
+    EngineError
+        vLLM failed.
     """
     encoder_id = encoders.encoder_id(config.encoder)
     version = lake.version(ITEMS)
@@ -79,6 +81,8 @@ def _embed(config: Config, writer: VectorWriter, missing: pl.DataFrame) -> tuple
         encoders.load(config.encoder) as encoder,
         progress(missing.height, "embed", "texts") as bar,
     ):
+        if config.encoder.backend == "vllm" and config.encoder.vllm.golden and writer.is_first:
+            golden.check(config.encoder, encoder, missing[col.TEXT].to_list())
         return embed_texts(encoder, writer, missing, config.encoder.commit_texts, bar)
 
 

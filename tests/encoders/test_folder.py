@@ -80,3 +80,18 @@ def test_a_model_without_a_stated_dimension_is_refused(tiny_bert: Path) -> None:
     (tiny_bert / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ConfigError, match="none of hidden_size"):
         encoders.encoder_id(EncoderConfig(model=str(tiny_bert)))
+
+
+def test_the_digest_of_a_large_file_is_remembered_until_the_file_changes(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(model_folder, "LARGE_FILE", 0)
+    folder = ModelFolder("m", tiny_bert, {})
+    first = folder.digests()
+    model_folder._sha256_of_state.cache_clear()
+    with monkeypatch.context() as context:
+        context.setattr(model_folder, "_sha256_read", lambda file: pytest.fail("it was read again"))
+        assert folder.digests() == first
+    (tiny_bert / "config.json").write_text("{}")
+    assert folder.digests() != first

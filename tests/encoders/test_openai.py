@@ -21,7 +21,7 @@ from pipeline import encoders
 from pipeline.config import EncoderConfig
 from pipeline.configuration import load
 from pipeline.encoders import Encoded, http
-from pipeline.errors import ConfigError, ContractError, UserError
+from pipeline.errors import ConfigError, ContractError, EngineError, UserError
 from tests.encoders import embedding_server as faults
 from tests.encoders.embedding_server import DIM, Faulty, answer, faulty_server, status, unit
 
@@ -142,14 +142,14 @@ def test_what_retry_after_may_say(said, seconds):
 def test_a_server_that_asks_for_an_hour_ends_the_step(server):
     server.faults.append(status(429, "quota", retry_after="3600"))
     with pytest.raises(
-        UserError, match=r"answered 429: quota .*asks to wait 3,600 s.*run it again"
+        EngineError, match=r"answered 429: quota .*asks to wait 3,600 s.*run it again"
     ):
         encode(config_of(server))
 
 
 def test_attempts_come_to_an_end_in_one_line(server):
     server.faults += [status(503, "model is\n\x1b[31m loading")] * 99
-    with pytest.raises(UserError) as ended:
+    with pytest.raises(EngineError) as ended:
         encode(config_of(server, retries=2, concurrency=1))
     said = str(ended.value)
     assert "/v1/embeddings: answered 503: model is" in said
@@ -161,7 +161,7 @@ def test_attempts_come_to_an_end_in_one_line(server):
 def test_nobody_listening_is_one_line(server):
     config = config_of(server, retries=1)
     server.server_close()
-    with pytest.raises(UserError, match=r"ConnectError: .*attempt 2 of 2.*run it again"):
+    with pytest.raises(EngineError, match=r"ConnectError: .*attempt 2 of 2.*run it again"):
         encode(config)
 
 
@@ -227,6 +227,17 @@ def test_an_unstated_dimension_is_asked_for_once(server):
     assert len(server.bodies) == 1 + 3
 
 
+def test_leading_values_are_kept_and_made_a_unit_vector(server):
+    config = config_of(server).model_copy(update={"dim": 3})
+    found = encode(config)
+    wanted = np.array([unit(text)[:3] for text in TEXTS])
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.vectors, wanted, atol=1e-6)
+    assert encoders.dimension(encoders.encoder_id(config)) == 3
+    with pytest.raises(ConfigError, match=r"encoder\.dim is 9, but org/some-model gives 8 values"):
+        encoders.encoder_id(config.model_copy(update={"dim": 9}))
+
+
 def test_what_is_cut_is_counted_and_what_is_not_asked_for_is_not_sent(server):
     texts = ["red " * 8, "red " * 9, "red " * 40, "short"]
     found = encode(config_of(server, max_tokens=9), texts)
@@ -251,7 +262,7 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
     caplog.set_level(logging.DEBUG)
     config = config_of(server, key_variable="EMBEDDINGS_KEY", concurrency=1, retries=0)
     server.faults += [status(429)]
-    with pytest.raises(UserError) as ended:
+    with pytest.raises(EngineError) as ended:
         encode(config)
     encode(config)
     assert set(server.keys) == {"Bearer sk-secret"}
@@ -300,10 +311,11 @@ def test_a_wrong_server_section_is_one_line_without_secrets(tmp_path, lines, say
     assert "sk-secret" not in str(ended.value)
 
 
-def test_a_pooling_that_only_the_server_can_change_is_refused():
+@pytest.mark.parametrize("change", [{"pooling": "last"}, {"dtype": "bfloat16"}])
+def test_what_only_the_server_can_change_is_refused(change):
     server = {"url": "http://h/v1", "revision": "r"}
-    with pytest.raises(ValidationError, match="pooling is the server's own"):
-        EncoderConfig.model_validate({"backend": "openai", "pooling": "last", "server": server})
+    with pytest.raises(ValidationError, match="pooling and dtype are the server's own"):
+        EncoderConfig.model_validate({"backend": "openai", "server": server} | change)
 
 
 def test_the_name_follows_what_is_stated_and_not_the_address(server):
