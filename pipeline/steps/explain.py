@@ -8,7 +8,7 @@ import polars as pl
 from pipeline.errors import UserError
 from pipeline.storage import catalog
 from pipeline.storage.lake import Lake
-from pipeline.storage.sql import statements
+from pipeline.storage.sql import ask
 
 
 def explain(
@@ -30,9 +30,8 @@ def explain(
     with duckdb.connect() as connection:
         for statement in catalog.view_statements(lake, state):
             connection.execute(statement)
-        query = statements("queries")["explain_user"]
-        parameters = {"user_id": user, "item_id": item, "event_date": day}
-        found: pl.DataFrame = connection.sql(query, params=parameters).pl()
+        asked = ask(connection, "explain_user", user_id=user, item_id=item, event_date=day)
+        found: pl.DataFrame = asked.filter("decision IS NOT NULL").pl()
     if found.is_empty():
         what = "".join([f" and item {item!r}" if item else "", f" on {day}" if day else ""])
         raise UserError(

@@ -54,5 +54,6 @@ def test_a_lake_on_s3_holds_what_a_local_one_does(workspace, bucket):
             assert remote.equals(local), table.name
 
     script = files.read_bytes(files.join(bucket, "catalog.sql")).decode()
-    assert f"read_parquet(['{bucket}/" in script
+    assert f"SET VARIABLE lake = coalesce(getvariable('lake'), '{bucket}')" in script
+    assert "read_parquet([getvariable('lake') || '/interactions/event_date=" in script
     assert duckdb.extract_statements(script)
