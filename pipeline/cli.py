@@ -230,12 +230,17 @@ def status() -> None:
 @click.option("--user", required=True, help="User id, as in the source.")
 @click.option("--item", help="Only this item.")
 @click.option("--date", "day", type=Day(), help="Only this date.")
-def explain(user: str, item: str | None, day: date | None) -> None:
-    """Say why a user's interactions were kept or removed."""
-    from pipeline.report.console import print_explanations
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def explain(user: str, item: str | None, day: date | None, as_json: bool) -> None:
+    """Show a user's sequence, what of it was removed, and why.
+
+    Without --item and --date, all removals are explained.
+    """
+    from pipeline.report.explanation import print_explanation, to_json
     from pipeline.steps.explain import explain as step
 
-    print_explanations(step(_existing_lake(), user, item, day))
+    found = step(_existing_lake(), user, item, day)
+    click.echo(to_json(found)) if as_json else print_explanation(found)
 
 
 @cli.command()

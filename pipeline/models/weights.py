@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline import columns as col
-from pipeline.models.calibration import FEATURES, features
+from pipeline.models.calibration import FEATURES, features, probability
 from pipeline.models.evidence import SIGNAL_DECIMALS
 from pipeline.models.model import Model
 from pipeline.reasons import REMOVE
@@ -40,3 +40,23 @@ def strongest_signals(model: Model, rows: pl.DataFrame) -> pl.Series:
     for row, weight_S, order_S in zip(removed, weight_NS, order_NS, strict=True):
         names[row] = ", ".join(col.SIGNALS[i] for i in order_S.tolist() if weight_S[i] > 0)
     return pl.Series(col.STRONGEST_SIGNALS, names, dtype=pl.String)
+
+
+def probability_without(model: Model, rows: pl.DataFrame, groups: list[list[str]]) -> Tensor:
+    """Noise probability (N, G) that rows with `evidence` would have with usual signals.
+
+    Usual are those that a group names: at their average, or (by the paper's decision) at zero.
+    """
+    if model.instruments.settings.decision.method == "calibrated":
+        x_NF = features(rows)
+        numbers = [[FEATURES.index(name) for name in group] for group in groups]
+        odds_N, share_NG = (
+            model.calibrator.log_odds(x_NF),
+            model.calibrator.contributions(x_NF, numbers),
+        )
+    else:
+        weight_NS = signal_weights(model, rows)
+        odds_N = weight_NS.sum(dim=1)
+        numbers = [[col.SIGNALS.index(name) for name in group] for group in groups]
+        share_NG = torch.stack([weight_NS[:, group].sum(dim=1) for group in numbers], dim=1)
+    return probability(odds_N.unsqueeze(-1) - share_NG)

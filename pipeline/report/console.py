@@ -5,7 +5,6 @@ import sys
 from datetime import date
 
 import click
-import polars as pl
 
 from pipeline import columns as col
 from pipeline.steps.demo import DemoResult
@@ -37,23 +36,6 @@ def print_status(status: Status) -> None:
         started = f"{row[col.STARTED_AT]:%Y-%m-%d %H:%M:%S}"
         outcome = f"{row[col.STEP]:<8} {row[col.STATUS]:<9}"
         click.echo(f"{started}  {outcome} {took}  {row[col.RUN_ID]}  {note}")
-
-
-def print_explanations(found: pl.DataFrame) -> None:
-    """Print decisions as a table of lines, each with its sentence and its signals."""
-    signals = [name for name in found.columns if name.startswith("signal_")]
-    for row in found.iter_rows(named=True):
-        mark = "-" if row[col.DECISION] == "remove" else "+"
-        title = clean_text(row[col.TITLE] or "(no title)")
-        click.echo(f"{mark} {row[col.EVENT_TIME]:%Y-%m-%d %H:%M}  {row[col.ITEM_ID]}  {title}")
-        click.echo(f"    {row['explanation']}")
-        values = [
-            f"{name.removeprefix('signal_')} {row[name]:+.3f}"
-            for name in signals
-            if row[name] is not None
-        ]
-        if values:
-            click.echo(f"    signals: {', '.join(values)}")
 
 
 def print_demo(result: DemoResult) -> None:

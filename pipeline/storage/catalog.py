@@ -6,49 +6,24 @@ that holds the old file keeps the old answers.
 
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from pipeline.progress import logger
-from pipeline.reasons import REASONS
-from pipeline.schemas import (
-    CLEAN_INTERACTIONS,
-    SCORED_INTERACTIONS,
-    SIGNAL_DESCRIPTIONS,
-    TABLES,
-    Table,
-)
+from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS, TABLES
 from pipeline.storage import files, staging
 from pipeline.storage.lake import Lake
-from pipeline.storage.sql import identifier, literal, render, statements
+from pipeline.storage.sql import literal, render, statements
+from pipeline.storage.views import Snapshot, table_dataset, view_statements
 
 DUCKDB_FILE, SQL_FILE = "catalog.duckdb", "catalog.sql"
 # DuckDB 1.4 and later open what is written in this format.
 STORAGE_VERSION = "v1.0.0"
 # Where others keep publishing, whoever publishes last builds last.
 BUILDS = 10
-
-_DUCKDB_TYPES = {
-    pa.int64(): "BIGINT",
-    pa.float64(): "DOUBLE",
-    pa.string(): "VARCHAR",
-    pa.date32(): "DATE",
-    pa.binary(): "BLOB",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMP",
-    pa.list_(pa.float32()): "FLOAT[]",
-}
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One readable state of the lake: the version and the data files of each table."""
-
-    versions: dict[str, int]
-    files: dict[str, list[str]]
 
 
 def date_marker(day: date) -> str:
@@ -111,83 +86,26 @@ def write(lake: Lake, state: Snapshot, folder: str = "", name: str = "catalog") 
     """Write `<name>.sql` and, where `folder` is local, `<name>.duckdb` of one state."""
     folder = folder or lake.root
     root = render(statements("templates")["root"], root=literal(lake.root))
-    script = [root, *view_statements(lake, state, portable=True)]
+    script = [root, *view_statements(lake, state, "variable")]
     files.write_bytes(files.join(folder, f"{name}.sql"), ";\n\n".join([*script, ""]).encode())
     if files.is_remote(folder):
         return None
     return _swap(Path(folder) / f"{name}.duckdb", view_statements(lake, state))
 
 
-def view_statements(lake: Lake, state: Snapshot, *, portable: bool = False) -> Iterator[str]:
-    """`CREATE VIEW` and `COMMENT ON` statements of the tables, then those of `sql/views/`.
-
-    `portable`: files are looked for below the variable `lake`, not below the lake's own root.
-    """
-    for table in TABLES:
-        yield from _table_view(lake, table, state, portable)
-    yield from _words("reasons", "reason", REASONS, "reason code of a decision")
-    yield from _words("signals", "signal", SIGNAL_DESCRIPTIONS, "signal of noise")
-    for text in statements("views").values():
-        yield from (part.strip() for part in text.split(";\n") if part.strip())
-
-
-def _words(view: str, code: str, words: dict[str, str], what: str) -> Iterator[str]:
-    pairs = ", ".join(f"({literal(name)}, {literal(text)})" for name, text in words.items())
-    yield render(statements("templates")["words"], name=view, pairs=pairs, code=code)
-    yield f"COMMENT ON VIEW {view} IS {literal(f'One row is a {what}, with its words.')}"
-    yield f"COMMENT ON COLUMN {view}.{code} IS {literal(what)}"
-    yield f"COMMENT ON COLUMN {view}.words IS {literal('what it means')}"
-
-
-def _table_view(lake: Lake, table: Table, state: Snapshot, portable: bool) -> Iterator[str]:
-    name, version = identifier(table.name), state.versions[table.name]
-    present = lake.open(table, version).schema().to_arrow().names
-    paths = [literal(path) for path in state.files[table.name]]
-    if portable:
-        below = literal(lake.root.rstrip("/"))[:-1]
-        paths = [f"getvariable('lake') || '{path.removeprefix(below)}" for path in paths]
-    yield f"CREATE OR REPLACE VIEW {name} AS {_select_files(table, paths, present)}"
-    yield f"COMMENT ON VIEW {name} IS {literal(f'One row is {table.one_row_is}.')}"
-    for column, text in _descriptions(table, present).items():
-        yield f"COMMENT ON COLUMN {name}.{identifier(column)} IS {literal(text)}"
-
-
-def _descriptions(table: Table, present: list[str]) -> dict[str, str]:
-    extra = dict.fromkeys(present, "a further column of the source, as text")
-    return extra | {f.name: f.metadata[b"description"].decode() for f in table.schema}
-
-
-def _select_files(table: Table, paths: list[str], present: list[str]) -> str:
-    """A SELECT of the table's columns over exactly these data files (none: an empty result).
-
-    `paths` are SQL expressions. A column that the snapshot does not have yet is null.
-    """
-    types = {field.name: _DUCKDB_TYPES[field.type] for field in table.schema}
-    types |= {name: "VARCHAR" for name in present if name not in types}
-    templates = statements("templates")
-    if not paths:
-        empty = ", ".join(_null(name, dtype) for name, dtype in types.items())
-        return render(templates["no_files"], columns=empty)
-    columns = ", ".join(
-        _select_column(name, dtype) if name in present else _null(name, dtype)
-        for name, dtype in types.items()
-    )
-    # Columns that were added later stand at the end: older files do not have them.
-    options = "" if present == table.columns else ", union_by_name = true"
-    if table.partition_by:
-        dtype = types[table.partition_by]
-        options += f", hive_partitioning = true, hive_types = {{'{table.partition_by}': {dtype}}}"
-    return render(templates["files"], columns=columns, files=", ".join(paths), options=options)
-
-
-def _null(name: str, dtype: str) -> str:
-    return f"CAST(NULL AS {dtype}) AS {identifier(name)}"
-
-
-def _select_column(name: str, dtype: str) -> str:
-    quoted = identifier(name)
-    # As plain UTC: TIMESTAMPTZ would be shown in each reader's own time zone.
-    return f"make_timestamp(epoch_us({quoted})) AS {quoted}" if dtype == "TIMESTAMP" else quoted
+@contextmanager
+def connect(lake: Lake, state: Snapshot) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in memory with all views over one state; needs no extension on S3, either."""
+    remote = files.is_remote(lake.root)
+    with duckdb.connect() as connection:
+        if remote:
+            # Arrow's comparisons refuse the strings that DuckDB would push down to them.
+            connection.execute("SET disabled_optimizers = 'filter_pushdown'")
+            for table in TABLES:
+                connection.register(f"{table.name}_files", table_dataset(lake, table, state))
+        for statement in view_statements(lake, state, "datasets" if remote else "paths"):
+            connection.execute(statement)
+        yield connection
 
 
 def _version_with(lake: Lake, day: date, run: int | None, newest: int) -> int:
