@@ -13,7 +13,12 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.configuration import DEFAULT_PATH, LoadedConfig, effective, load, override
+from pipeline.commands.options import Day, Seeds, Shard, date_option, model_option
+from pipeline.commands.session import existing_lake as _existing_lake
+from pipeline.commands.session import loaded as _loaded
+from pipeline.commands.session import session as _session
+from pipeline.commands.snapshots import diff, rollback, snapshot
+from pipeline.configuration import DEFAULT_PATH, effective, override
 from pipeline.errors import IadsrError, UserError
 
 EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
@@ -22,53 +27,6 @@ EPILOG = (
     "Exit codes: 0 done, 2 the request or its files are wrong, 3 data broke a contract "
     "(nothing published), 4 another run won, 70 internal error."
 )
-
-
-class Day(click.ParamType[date]):
-    """An ISO date."""
-
-    name = "YYYY-MM-DD"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> date:
-        """Parse, or end with one line."""
-        try:
-            return value if isinstance(value, date) else date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a date (write YYYY-MM-DD)")
-
-
-class Shard(click.ParamType[tuple[int, int]]):
-    """`i/n`, i from 0."""
-
-    name = "i/n"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        """Parse, or end with one line."""
-        if isinstance(value, tuple):
-            return value
-        index, _, count = value.partition("/")
-        if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
-            self.fail(f"{value!r} is not a shard (write i/n with 0 <= i < n, for example 0/4)")
-        return int(index), int(count)
-
-
-class Seeds(click.ParamType[tuple[int, ...]]):
-    """Whole numbers, separated by commas."""
-
-    name = "0,1,2"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        """Parse, or end with one line."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} are no seeds (write whole numbers, for example 0,1,2)")
-
-
-date_option = click.option("--date", "day", type=Day(), required=True, help="UTC date.")
-model_option = click.option("--model", "model_version", help="Model version [the promoted one].")
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,29 +49,9 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
-def _loaded() -> LoadedConfig:
-    return load(click.get_current_context().find_root().obj["config_path"])
-
-
-def _session() -> tuple[Any, Any]:
-    """Configuration and lake of this invocation."""
-    from pipeline.storage.lake import Lake
-
-    config = _loaded().config
-    return config, Lake(config.lake.path)
-
-
-def _existing_lake() -> Any:
-    """The lake, for a command that only reads: nothing is created by looking."""
-    from pipeline.storage.files import exists
-
-    lake = _session()[1]
-    if not exists(lake.root):
-        raise UserError(
-            f"no lake at {lake.root}: `iadsr ingest` makes it (or pass --config FILE, or set "
-            "IADSR_LAKE__PATH)"
-        )
-    return lake
+cli.add_command(diff)
+cli.add_command(rollback)
+cli.add_command(snapshot)
 
 
 @cli.group()
@@ -209,12 +147,19 @@ def run(day: date, model_version: str | None) -> None:
 
 
 @cli.command()
-def catalog() -> None:
-    """Write catalog.duckdb and catalog.sql of the newest published state."""
-    from pipeline.storage.catalog import SQL_FILE, build
+@click.option(
+    "--as-of",
+    "as_of",
+    metavar="RUN|TIME",
+    help="An earlier state: of this run, or the last at this time (UTC), into a file of its own.",
+)
+def catalog(as_of: str | None) -> None:
+    """Write catalog.duckdb and catalog.sql of the newest published state, or of an earlier one."""
+    from pipeline.storage.catalog import build
+    from pipeline.storage.snapshots import build_as_of
 
-    config, lake = _loaded().config, _existing_lake()
-    click.echo(build(lake, config.lake.catalog) or f"{SQL_FILE} (a lake on S3 has no local file)")
+    lake, folder = _existing_lake(), _loaded().config.lake.catalog
+    click.echo(build_as_of(lake, as_of, folder) if as_of else build(lake, folder))
 
 
 @cli.command()

@@ -17,9 +17,17 @@ from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS, TABLES
 from pipeline.storage import files, staging
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import literal, render, statements
-from pipeline.storage.views import Snapshot, table_dataset, view_statements
+from pipeline.storage.views import (
+    Reads,
+    Snapshot,
+    dataset_name,
+    mart_views,
+    table_dataset,
+    table_views,
+    view_statements,
+)
 
-DUCKDB_FILE, SQL_FILE = "catalog.duckdb", "catalog.sql"
+DUCKDB_FILE = "catalog.duckdb"
 # DuckDB 1.4 and later open what is written in this format.
 STORAGE_VERSION = "v1.0.0"
 # Where others keep publishing, whoever publishes last builds last.
@@ -63,14 +71,14 @@ def state_at(lake: Lake, versions: dict[str, int], days: Iterable[date]) -> Snap
     return Snapshot(versions, flat)
 
 
-def build(lake: Lake, folder: str = "") -> Path | None:
+def build(lake: Lake, folder: str = "") -> str:
     """Write the newest state's `catalog.sql` and `catalog.duckdb`.
 
     They go into `folder`, by default the lake's root.
 
     Returns
     -------
-    The DuckDB file, or None where only the SQL was written: a lake on S3 without a local `folder`.
+    Path of the DuckDB file; of the SQL for a lake on S3 without a local `folder`.
     """
     for _ in range(BUILDS):
         state = snapshot(lake)
@@ -78,32 +86,44 @@ def build(lake: Lake, folder: str = "") -> Path | None:
         # Another run may have published meanwhile and swapped first: the newest state must win.
         if {t.name: lake.version(t) for t in TABLES} == state.versions:
             break
-    logger.info("catalogue: %s", target or files.join(folder or lake.root, SQL_FILE))
+    logger.info("catalogue: %s", target)
     return target
 
 
-def write(lake: Lake, state: Snapshot, folder: str = "", name: str = "catalog") -> Path | None:
-    """Write `<name>.sql` and, where `folder` is local, `<name>.duckdb` of one state."""
+def write(lake: Lake, state: Snapshot, folder: str = "", name: str = "catalog") -> str:
+    """Write `<name>.sql` of one state and, where `folder` is local, `<name>.duckdb`: its path."""
     folder = folder or lake.root
     root = render(statements("templates")["root"], root=literal(lake.root))
     script = [root, *view_statements(lake, state, "variable")]
-    files.write_bytes(files.join(folder, f"{name}.sql"), ";\n\n".join([*script, ""]).encode())
+    target = files.join(folder, f"{name}.sql")
+    files.write_bytes(target, ";\n\n".join([*script, ""]).encode())
     if files.is_remote(folder):
-        return None
-    return _swap(Path(folder) / f"{name}.duckdb", view_statements(lake, state))
+        return target
+    return str(_swap(Path(folder) / f"{name}.duckdb", view_statements(lake, state)))
 
 
 @contextmanager
-def connect(lake: Lake, state: Snapshot) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection in memory with all views over one state; needs no extension on S3, either."""
+def connect(
+    lake: Lake, state: Snapshot, before: Snapshot | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in memory with all views over one state; needs no extension on S3, either.
+
+    With `before`, the schema of that name holds the tables of an earlier state.
+    """
     remote = files.is_remote(lake.root)
+    reads: Reads = "datasets" if remote else "paths"
+    states = {"main": state} | ({"before": before} if before else {})
     with duckdb.connect() as connection:
-        if remote:
-            # Arrow's comparisons refuse the strings that DuckDB would push down to them.
-            connection.execute("SET disabled_optimizers = 'filter_pushdown'")
-            for table in TABLES:
-                connection.register(f"{table.name}_files", table_dataset(lake, table, state))
-        for statement in view_statements(lake, state, "datasets" if remote else "paths"):
+        # Arrow's comparisons refuse the strings that DuckDB would push down to them.
+        connection.execute(f"SET disabled_optimizers = '{'filter_pushdown' if remote else ''}'")
+        for schema, its_state in states.items():
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            for table in TABLES if remote else ():
+                rows = table_dataset(lake, table, its_state)
+                connection.register(dataset_name(schema, table), rows)
+            for statement in table_views(lake, its_state, reads, schema):
+                connection.execute(statement)
+        for statement in mart_views():
             connection.execute(statement)
         yield connection
 

@@ -13,7 +13,7 @@ from pipeline.storage import files
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import identifier, literal, render, statements
 
-# How a view reads its table's files, see `view_statements`.
+# How a view reads its table's files, see `table_views`.
 Reads = Literal["paths", "variable", "datasets"]
 
 _DUCKDB_TYPES = {
@@ -36,17 +36,32 @@ class Snapshot:
 
 
 def view_statements(lake: Lake, state: Snapshot, reads: Reads = "paths") -> Iterator[str]:
-    """`CREATE VIEW` and `COMMENT ON` statements of the tables, then those of `sql/views/`.
+    """`CREATE VIEW` and `COMMENT ON` statements of the tables, then those of `sql/views/`."""
+    yield from table_views(lake, state, reads)
+    yield from mart_views()
 
-    A table's view `reads` its files by their full paths, by paths below the variable `lake`, or as
-    the dataset that is registered as `<table>_files`.
+
+def table_views(lake: Lake, state: Snapshot, reads: Reads, schema: str = "main") -> Iterator[str]:
+    """A view of each table, with comments.
+
+    It `reads` its files by their full paths, by paths below the variable `lake`, or as the dataset
+    that is registered as `dataset_name`.
     """
     for table in TABLES:
-        yield from _table_view(lake, table, state, reads)
+        yield from _table_view(lake, table, state, reads, schema)
+
+
+def mart_views() -> Iterator[str]:
+    """The words of codes, then the views of `sql/views/`, with comments."""
     yield from _words("reasons", "reason", REASONS, "reason code of a decision")
     yield from _words("signals", "signal", SIGNAL_DESCRIPTIONS, "signal of noise")
     for text in statements("views").values():
         yield from (part.strip() for part in text.split(";\n") if part.strip())
+
+
+def dataset_name(schema: str, table: Table) -> str:
+    """Under which name a table's dataset is registered."""
+    return f"{schema} {table.name} files"
 
 
 def _words(view: str, code: str, words: dict[str, str], what: str) -> Iterator[str]:
@@ -57,15 +72,17 @@ def _words(view: str, code: str, words: dict[str, str], what: str) -> Iterator[s
     yield f"COMMENT ON COLUMN {view}.words IS {literal('what it means')}"
 
 
-def _table_view(lake: Lake, table: Table, state: Snapshot, reads: Reads) -> Iterator[str]:
-    name = identifier(table.name)
+def _table_view(
+    lake: Lake, table: Table, state: Snapshot, reads: Reads, schema: str
+) -> Iterator[str]:
+    name = identifier(table.name) if schema == "main" else f"{schema}.{identifier(table.name)}"
     present = _present(lake, table, state)
     paths = [literal(path) for path in state.files[table.name]]
     if reads == "variable":
         root = literal(lake.root.rstrip("/"))[:-1]
         paths = [f"getvariable('lake') || '{path.removeprefix(root)}" for path in paths]
     if reads == "datasets":
-        source = identifier(f"{table.name}_files")
+        source = identifier(dataset_name(schema, table))
     else:
         source = f"read_parquet([{', '.join(paths)}]{_read_options(table, present)})"
     yield f"CREATE OR REPLACE VIEW {name} AS {_select(table, present, source if paths else None)}"
@@ -119,7 +136,7 @@ def _select_column(name: str, dtype: str) -> str:
 
 
 def table_dataset(lake: Lake, table: Table, state: Snapshot) -> dataset.Dataset:
-    """The table's rows in one state, to register as `<table>_files`."""
+    """The table's rows in one state, to register as `dataset_name`."""
     paths = state.files[table.name]
     extra = [n for n in _present(lake, table, state) if n not in table.columns]
     schema = pa.schema([*table.schema, *(pa.field(name, pa.string()) for name in extra)])
