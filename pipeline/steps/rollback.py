@@ -14,7 +14,7 @@ from pipeline.errors import UserError
 from pipeline.schemas import INTERACTIONS, ITEM_EMBEDDINGS, ITEMS, SCORED_INTERACTIONS
 from pipeline.steps.plan import Plan, is_published
 from pipeline.steps.publish import publish
-from pipeline.storage import runs, snapshots, staging
+from pipeline.storage import catalog, runs, snapshots, staging
 from pipeline.storage.lake import Lake, conform
 
 
@@ -48,6 +48,8 @@ def rollback(config: Config, lake: Lake, day: date, to: str) -> runs.Run:
         done = publish(config, lake, plan)
         run.status, run.counts = done.status, done.counts
         run.outputs = done.outputs
+    if run.status != runs.UNCHANGED:
+        catalog.build(lake, config.lake.catalog)  # once more: with the row of this run
     return run
 
 
