@@ -9,7 +9,7 @@ from pipeline import cli as command_line
 from pipeline import columns as col
 from pipeline.errors import UserError
 from pipeline.models import checkpoint
-from pipeline.report.explanation import print_explanation, sentences
+from pipeline.report.explanation import INTERESTS, print_explanation, sentences
 from pipeline.schemas import ITEMS, SCORED_INTERACTIONS
 from pipeline.steps.explain import explain
 from pipeline.steps.ingest import ingest
@@ -127,6 +127,10 @@ def test_json_tells_the_same(cleaned, removed, capsys):
     assert [row["item_id"] for row in told["sequence"]] == [r["item_id"] for r in found.sequence]
     assert [d["why"] for d in told["decisions"]] == [list(sentences(d)) for d in found.decisions]
     assert told["decisions"][0]["kept_if"]["lower_by"] > 0
+
+
+def test_every_signal_has_words():
+    assert set(INTERESTS) == set(col.SIGNALS)
 
 
 def test_who_was_never_cleaned_is_named(cleaned):
