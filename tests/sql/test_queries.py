@@ -48,6 +48,7 @@ def test_a_query_is_answered_without_any_variable_set(published, query):
         "dates_to_clean_again",
         "explain_user",  # of nobody
         "failed_runs",
+        "nearest_by_text",  # of nobody
         "rejected_rows",
         "users_who_lost_much",  # two nights are too few
         "what_changed",
@@ -160,6 +161,25 @@ def test_an_interaction_weighs_one_less_its_noise_probability(answer):
         ],
     )
     assert [(row["item_id"], row["weight"]) for row in found] == [("a", 0.25), ("b", 1.0)]
+
+
+def test_the_nearest_of_a_users_own_items_by_text(answer):
+    vectors = {"rake": [1.0, 0.0], "spade": [0.8, 0.6], "flute": [0.0, 1.0], "later": [1.0, 0.0]}
+    event = {"user_id": "u", "event_date": DAY}
+    found = answer(
+        "nearest_by_text",
+        {"user_id": "u", "count": 1},
+        items=[{"item_id": name, "title": name, "text_hash": name} for name in vectors],
+        item_embeddings=[
+            {"encoder_id": "e", "text_hash": name, "vector": vector}
+            for name, vector in vectors.items()
+        ],
+        interactions=[event | {"item_id": name} for name in ("rake", "spade", "flute")]
+        + [event | {"item_id": "later", "event_date": DAY + timedelta(days=1)}],
+        scored_interactions=[decision("u", "rake", 0.9, encoder_id="e")],
+    )
+    assert [(row["item_id"], row["near_item_id"]) for row in found] == [("rake", "spade")]
+    assert found[0]["cosine"] == pytest.approx(0.8)
 
 
 def changes(opened, before: dict, after: dict) -> list[str]:
