@@ -8,9 +8,9 @@ import polars as pl
 from pipeline import columns as col
 from pipeline.schemas import SCORED_INTERACTIONS
 from pipeline.storage import catalog, snapshots
-from pipeline.storage.catalog import Snapshot
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import ask
+from pipeline.storage.views import Snapshot
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from pipeline import columns as col
 from pipeline.errors import UserError
 from pipeline.schemas import CLEAN_INTERACTIONS, RUNS, SCORED_INTERACTIONS, TABLES
 from pipeline.storage import catalog, files
-from pipeline.storage.catalog import Snapshot, date_marker
+from pipeline.storage.catalog import date_marker
 from pipeline.storage.lake import Lake
+from pipeline.storage.views import Snapshot
 
 Publication = dict[str, Any]  # a row of the view published_states
 
@@ -23,7 +24,7 @@ Publication = dict[str, Any]  # a row of the view published_states
 def publications(lake: Lake) -> list[Publication]:
     """Every published state, oldest first: rows of the view `published_states`."""
     with catalog.connect(lake, catalog.snapshot(lake)) as connection:
-        found = connection.sql("FROM published_states ORDER BY published_at").pl()
+        found: pl.DataFrame = connection.sql("FROM published_states ORDER BY published_at").pl()
     return found.to_dicts()
 
 
