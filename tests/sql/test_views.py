@@ -198,7 +198,6 @@ def test_a_publication_that_was_killed_after_its_commits_is_a_state(ask):
     assert [(row["run_id"], row["kept"], row["clean_version"]) for row in found] == [
         ("a", 3, 4),
         ("b", None, None),
-        ("c", None, None),
     ]
 
 
