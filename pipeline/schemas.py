@@ -93,7 +93,7 @@ ITEM_EMBEDDINGS = Table(
     partition_by=col.ENCODER_ID,
 )
 
-_SIGNAL_DESCRIPTIONS = {
+SIGNAL_DESCRIPTIONS = {
     col.SIGNAL_SEMANTIC: "cosine of the item's text to the user's other items",
     col.SIGNAL_COLLABORATIVE: "cosine of the item's embedding to the user's other items",
     col.SIGNAL_SEMANTIC_NEAREST: "cosine of the item's text to the likest of the user's others",
@@ -121,7 +121,13 @@ SCORED_INTERACTIONS = Table(
                 "popularity of the item when the model was trained; or what is not known of it",
             ),
             _field(col.HISTORY_LENGTH, pa.int64(), "interactions of the user read for it"),
-            *[_field(name, pa.float64(), text) for name, text in _SIGNAL_DESCRIPTIONS.items()],
+            *[_field(name, pa.float64(), text) for name, text in SIGNAL_DESCRIPTIONS.items()],
+            _field(
+                col.STRONGEST_SIGNALS,
+                pa.string(),
+                "up to three signals that raised the probability most, the first the strongest, "
+                "separated by a comma; null where kept",
+            ),
             _field(col.MODEL_VERSION, pa.string(), "model that scored it"),
             _field(col.ENCODER_ID, pa.string(), "encoder of the semantic view"),
             _field(col.CONFIG_DIGEST, pa.string(), "digest of the decision's configuration"),
@@ -141,17 +147,21 @@ RUNS = Table(
     pa.schema(
         [
             _field(col.RUN_ID, pa.string(), "names the work: equal inputs give an equal run_id"),
-            _field(col.STEP, pa.string(), "ingest, embed, train, score, publish, evaluate, drop"),
+            _field(
+                col.STEP,
+                pa.string(),
+                "ingest, embed, train, score, publish, rollback, evaluate, drop",
+            ),
             _field(col.EVENT_DATE, pa.date32(), "cleaned or as-of date; null for ingest and embed"),
             _field(col.STATUS, pa.string(), "succeeded, unchanged or failed"),
-            _field(col.STARTED_AT, TIMESTAMP, ""),
-            _field(col.ENDED_AT, TIMESTAMP, ""),
+            _field(col.STARTED_AT, TIMESTAMP, "when it began (UTC)"),
+            _field(col.ENDED_AT, TIMESTAMP, "when it ended (UTC)"),
             _field(col.DURATION_S, pa.float64(), "seconds"),
             _field(col.COUNTS, pa.string(), "JSON: rows by outcome"),
             _field(col.INPUTS, pa.string(), "JSON: table -> snapshot version; files and digests"),
             _field(col.OUTPUTS, pa.string(), "JSON: table -> snapshot version"),
-            _field(col.MODEL_VERSION, pa.string(), ""),
-            _field(col.ENCODER_ID, pa.string(), ""),
+            _field(col.MODEL_VERSION, pa.string(), "model that was used or made; null without one"),
+            _field(col.ENCODER_ID, pa.string(), "encoder that was used; null without one"),
             _field(col.CONFIG_DIGEST, pa.string(), "digest of the whole effective configuration"),
             _field(col.CODE_VERSION, pa.string(), "version of this package"),
             _field(col.ENGINES, pa.string(), "JSON: versions of polars, deltalake, torch, ..."),

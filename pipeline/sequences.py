@@ -25,6 +25,7 @@ def read_sequences(
     version: int | None = None,
     shard: tuple[int, int] = (0, 1),
     active_on: date | None = None,
+    user: str | None = None,
 ) -> pl.DataFrame:
     """Interactions up to the end of `as_of`, sorted by user and, within a user, in sequence order.
 
@@ -43,6 +44,8 @@ def read_sequences(
     active_on : date, optional
         Read only users with an event on that date: all their events of it, and at most
         `max_length` before.
+    user : str, optional
+        Read only this one.
 
     Returns
     -------
@@ -57,6 +60,8 @@ def read_sequences(
     )
     if shards > 1:
         events = events.filter(shard_of(pl.col(col.USER_ID), shards) == index)
+    if user is not None:
+        events = events.filter(pl.col(col.USER_ID) == user)
     events = events.select(COLUMNS)
     if active_on:
         active = events.filter(pl.col(col.EVENT_DATE) == active_on).select(col.USER_ID).unique()

@@ -157,6 +157,17 @@ def new_workspace(folder: Path, data: Path) -> Workspace:
     return workspace
 
 
+def copy_workspace(workspace: Workspace, root: Path) -> Workspace:
+    """A copy below `root`, its data files too."""
+    folder, data = root / "work", root / "data"
+    shutil.copytree(workspace.folder, folder)
+    shutil.copytree(workspace.data, data)
+    copied = Workspace(folder, data)
+    text = workspace.config_path.read_text()
+    copied.config_path.write_text(text.replace(str(workspace.data), str(data)))
+    return copied
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The log up to the first night, ingested, embedded and trained on. Copied, never changed."""
@@ -174,18 +185,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
+@pytest.fixture(scope="session")
+def cleaned(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The trained workspace with its first two nights published. Copied, never changed."""
+    from pipeline.steps.night import run_night
+
+    root = tmp_path_factory.mktemp("cleaned")
+    workspace = copy_workspace(trained, root)
+    for night in NIGHTS[:2]:
+        run_night(workspace.config, workspace.lake, night)
+    return workspace
+
+
 @pytest.fixture
 def copy_of(tmp_path: Path) -> Iterator[Callable[..., Workspace]]:
     """Function that gives a private copy of a workspace (its data files too)."""
 
     def copy(workspace: Workspace, name: str = "copy") -> Workspace:
-        folder, data = tmp_path / name / "work", tmp_path / name / "data"
-        shutil.copytree(workspace.folder, folder)
-        shutil.copytree(workspace.data, data)
-        copied = Workspace(folder, data)
-        text = workspace.config_path.read_text()
-        copied.config_path.write_text(text.replace(str(workspace.data), str(data)))
-        return copied
+        return copy_workspace(workspace, tmp_path / name)
 
     return copy
 

@@ -15,6 +15,7 @@ from pipeline.models.calibration import Calibrator
 from pipeline.models.evidence import SIGNAL_DECIMALS, column, evidence
 from pipeline.models.model import Model
 from pipeline.models.names import DOUBT, SEQUENCE, WANTED
+from pipeline.models.weights import strongest_signals
 
 # Reason of a removal -> the signals that can bring it about.
 BLAME = {
@@ -51,15 +52,18 @@ def score_sequences(
     Returns
     -------
     pl.DataFrame
-        One row per interaction of `day`: interaction_id, the signals, noise_probability,
-        threshold, stratum, history_length, decision, reason. Null where not computed.
+        One row per interaction of `day`: interaction_id, the signals, the strongest of them,
+        noise_probability, threshold, stratum, history_length, decision, reason. Null where not
+        computed.
     """
     frame = sequences.with_columns(
         pl.col(col.USER_ID).alias(SEQUENCE), (pl.col(col.EVENT_DATE) == day).alias(WANTED)
     )
-    return decide(model, evidence(model.instruments, frame, vectors)).select(
+    decided = decide(model, evidence(model.instruments, frame, vectors))
+    return decided.with_columns(strongest_signals(model, decided)).select(
         col.INTERACTION_ID,
         *col.SIGNALS,
+        col.STRONGEST_SIGNALS,
         col.NOISE_PROBABILITY,
         col.THRESHOLD,
         col.STRATUM,

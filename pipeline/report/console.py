@@ -5,7 +5,6 @@ import sys
 from datetime import date
 
 import click
-import polars as pl
 
 from pipeline import columns as col
 from pipeline.steps.demo import DemoResult
@@ -59,23 +58,6 @@ def print_dropped(dropped: Stored) -> None:
         f"{_size(dropped.size_bytes)} will be free when the table is next vacuumed, after the "
         "grace time: until then older snapshots and open catalogues can be read"
     )
-
-
-def print_explanations(found: pl.DataFrame) -> None:
-    """Print decisions as a table of lines, each with its sentence and its signals."""
-    signals = [name for name in found.columns if name.startswith("signal_")]
-    for row in found.iter_rows(named=True):
-        mark = "-" if row[col.DECISION] == "remove" else "+"
-        title = clean_text(row[col.TITLE] or "(no title)")
-        click.echo(f"{mark} {row[col.EVENT_TIME]:%Y-%m-%d %H:%M}  {row[col.ITEM_ID]}  {title}")
-        click.echo(f"    {row['explanation']}")
-        values = [
-            f"{name.removeprefix('signal_')} {row[name]:+.3f}"
-            for name in signals
-            if row[name] is not None
-        ]
-        if values:
-            click.echo(f"    signals: {', '.join(values)}")
 
 
 def print_demo(result: DemoResult) -> None:

@@ -22,7 +22,7 @@ from pipeline.progress import logger
 from pipeline.schemas import INTERACTIONS, QUARANTINE, RUNS, TABLES
 from pipeline.storage.catalog import DUCKDB_FILE
 from pipeline.storage.lake import Lake
-from pipeline.storage.sql import statements
+from pipeline.storage.sql import ask
 
 TRAINED_AS_OF = date(1998, 4, 19)
 NIGHTS = (date(1998, 4, 20), date(1998, 4, 21), date(1998, 4, 22))
@@ -99,12 +99,10 @@ def demo(folder: str, encoder: str) -> DemoResult:
 
 def _result(home: Path, lake: Lake, *, changed: bool) -> DemoResult:
     catalogue = home / "lake" / DUCKDB_FILE
-    queries = statements("queries")
     span = {"first": NIGHTS[0], "last": NIGHTS[-1]}
     with duckdb.connect(catalogue, read_only=True) as reader:
-        nights = reader.sql(queries["night_summary"], params=span).pl()
-        certain = {**span, "count": SHOWN_REMOVALS}
-        removals = reader.sql(queries["most_certain_removals"], params=certain).pl()
+        nights = ask(reader, "night_summary", **span).pl()
+        removals = ask(reader, "most_certain_removals", **span, count=SHOWN_REMOVALS).pl()
     return DemoResult(
         catalogue=catalogue,
         accepted=lake.size(INTERACTIONS)[0],

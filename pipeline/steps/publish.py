@@ -51,8 +51,8 @@ def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
                 "kept": clean.height,
                 "removed": scored.height - clean.height,
             }
-        tables = (SCORED_INTERACTIONS, CLEAN_INTERACTIONS)
-        run.outputs = {table.name: lake.version(table) for table in tables}
+        # The whole state that readers see from now on: it can be read again by this run's name.
+        run.outputs = dict(catalog.current_versions(lake))
     # After the run's own row is written, so that the catalogue shows it.
     if run.status != runs.UNCHANGED or plan.day in staging.days(lake):
         catalog.build(lake, config.lake.catalog)

@@ -78,6 +78,6 @@ def drop(config: Config, lake: Lake, encoder_id: str, *, force: bool = False) ->
         drop_vectors(lake, encoder_id)
         run.counts = {"texts": found.texts, "bytes": found.size_bytes}
         run.outputs = {ITEM_EMBEDDINGS.name: lake.version(ITEM_EMBEDDINGS)}
-    if files.exists(files.join(config.lake.catalog or lake.root, catalog.SQL_FILE)):
+    if files.exists(files.join(config.lake.catalog or lake.root, "catalog.sql")):
         catalog.build(lake, config.lake.catalog)
     return found

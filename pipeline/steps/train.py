@@ -57,6 +57,7 @@ def train(config: Config, lake: Lake, as_of: date, *, promote: bool = True) -> s
             run.status = runs.UNCHANGED
         else:
             run.counts = _fit(config, lake, as_of, {"model_version": version, **origin})
+        run.outputs["calibration"] = checkpoint.read_card(lake, version)["calibration"]
         if promote:
             checkpoint.promote(lake, version)
     return version

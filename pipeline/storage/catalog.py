@@ -1,47 +1,37 @@
 """`catalog.duckdb`: views over the explicit files of one snapshot of each table; swapped whole.
 
-The same views are written as `catalog.sql`. A reader that holds the old file keeps the old answers.
+The same views are written as `catalog.sql`, below a variable that says where the lake is. A reader
+that holds the old file keeps the old answers.
 """
 
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from pipeline.progress import logger
-from pipeline.reasons import REASONS
-from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS, TABLES, Table
+from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS, TABLES
 from pipeline.storage import files, staging
 from pipeline.storage.lake import Lake
-from pipeline.storage.sql import identifier, literal, render, statements
+from pipeline.storage.sql import literal, render, statements
+from pipeline.storage.views import (
+    Reads,
+    Snapshot,
+    dataset_name,
+    mart_views,
+    table_dataset,
+    table_views,
+    view_statements,
+)
 
-DUCKDB_FILE, SQL_FILE = "catalog.duckdb", "catalog.sql"
+DUCKDB_FILE = "catalog.duckdb"
 # DuckDB 1.4 and later open what is written in this format.
 STORAGE_VERSION = "v1.0.0"
 # Where others keep publishing, whoever publishes last builds last.
 BUILDS = 10
-
-_DUCKDB_TYPES = {
-    pa.int64(): "BIGINT",
-    pa.float64(): "DOUBLE",
-    pa.string(): "VARCHAR",
-    pa.date32(): "DATE",
-    pa.binary(): "BLOB",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMP",
-    pa.list_(pa.float32()): "FLOAT[]",
-}
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One readable state of the lake: the version and the data files of each table."""
-
-    versions: dict[str, int]
-    files: dict[str, list[str]]
 
 
 def date_marker(day: date) -> str:
@@ -55,17 +45,25 @@ def snapshot(lake: Lake) -> Snapshot:
     A publication commits the scored rows first and the clean rows second. A date caught between
     the two (a run in progress, or one that was killed) is read as it was before.
     """
+    return state_at(lake, current_versions(lake), staging.days(lake))
+
+
+def current_versions(lake: Lake) -> dict[str, int]:
+    """Table -> its newest snapshot, taken in an order that `state_at` can make sense of."""
     # Clean first: whatever is in that snapshot, the scored table then has too, or newer.
     ordered = [CLEAN_INTERACTIONS, *(t for t in TABLES if t != CLEAN_INTERACTIONS)]
-    versions = {table.name: lake.version(table) for table in ordered}
-    found = {table.name: lake.partition_files(table, versions[table.name]) for table in ordered}
+    return {table.name: lake.version(table) for table in ordered}
+
+
+def state_at(lake: Lake, versions: dict[str, int], days: Iterable[date]) -> Snapshot:
+    """The state of these versions; `days` are those that can be between their two commits."""
+    found = {table.name: lake.partition_files(table, versions[table.name]) for table in TABLES}
+    clean_version, newest = (versions[t.name] for t in (CLEAN_INTERACTIONS, SCORED_INTERACTIONS))
     scored = found[SCORED_INTERACTIONS.name]
-    for day in staging.days(lake):
-        clean_run = lake.marker(
-            CLEAN_INTERACTIONS, date_marker(day), versions["clean_interactions"]
-        )
-        version = _version_with(lake, day, clean_run, versions[SCORED_INTERACTIONS.name])
-        if version != versions[SCORED_INTERACTIONS.name]:
+    for day in days:
+        clean_run = lake.marker(CLEAN_INTERACTIONS, date_marker(day), clean_version)
+        version = _version_with(lake, day, clean_run, newest)
+        if version != newest:
             scored.pop(day, None)
             earlier = lake.partition_files(SCORED_INTERACTIONS, version) if clean_run else {}
             scored |= {day: earlier[day]} if day in earlier else {}
@@ -73,72 +71,61 @@ def snapshot(lake: Lake) -> Snapshot:
     return Snapshot(versions, flat)
 
 
-def build(lake: Lake, folder: str = "") -> Path | None:
-    """Write `catalog.sql` and `catalog.duckdb` into `folder` (default: the lake's root).
+def build(lake: Lake, folder: str = "") -> str:
+    """Write the newest state's `catalog.sql` and `catalog.duckdb`.
 
-    For a lake on S3 without a local `folder`, only `catalog.sql` is written, beside the tables.
+    They go into `folder`, by default the lake's root.
 
     Returns
     -------
-    The DuckDB file, or None where only the SQL was written.
+    Path of the DuckDB file; of the SQL for a lake on S3 without a local `folder`.
     """
-    folder = folder or lake.root
     for _ in range(BUILDS):
         state = snapshot(lake)
-        script = list(view_statements(lake, state))
-        files.write_bytes(files.join(folder, SQL_FILE), ";\n\n".join([*script, ""]).encode())
-        target = None if files.is_remote(folder) else _swap(Path(folder), script)
+        target = write(lake, state, folder)
         # Another run may have published meanwhile and swapped first: the newest state must win.
         if {t.name: lake.version(t) for t in TABLES} == state.versions:
             break
-    logger.info("catalogue: %s", target or files.join(folder, SQL_FILE))
+    logger.info("catalogue: %s", target)
     return target
 
 
-def view_statements(lake: Lake, state: Snapshot) -> Iterable[str]:
-    """`CREATE VIEW` and `COMMENT ON` statements of the tables, then those of `sql/views/`."""
-    for table in TABLES:
-        yield from _table_view(lake, table, state.files[table.name])
-    pairs = ", ".join(f"({literal(code)}, {literal(words)})" for code, words in REASONS.items())
-    yield render(statements("templates")["reasons"], pairs=pairs)
-    yield "COMMENT ON VIEW reasons IS 'One row is a reason code with its words.'"
-    for text in statements("views").values():
-        yield from (part.strip() for part in text.split(";\n") if part.strip())
+def write(lake: Lake, state: Snapshot, folder: str = "", name: str = "catalog") -> str:
+    """Write `<name>.sql` of one state and, where `folder` is local, `<name>.duckdb`: its path."""
+    folder = folder or lake.root
+    root = render(statements("templates")["root"], root=literal(lake.root))
+    script = [root, *view_statements(lake, state, "variable")]
+    target = files.join(folder, f"{name}.sql")
+    files.write_bytes(target, ";\n\n".join([*script, ""]).encode())
+    if files.is_remote(folder):
+        return target
+    return str(_swap(Path(folder) / f"{name}.duckdb", view_statements(lake, state)))
 
 
-def select_files(table: Table, paths: list[str], extra: Iterable[str] = ()) -> str:
-    """A SELECT of the table's columns over exactly these data files (none: an empty result)."""
-    types = {field.name: _DUCKDB_TYPES[field.type] for field in table.schema}
-    types |= dict.fromkeys(extra, "VARCHAR")
-    templates = statements("templates")
-    if not paths:
-        empty = ", ".join(f"CAST(NULL AS {t}) AS {identifier(n)}" for n, t in types.items())
-        return render(templates["no_files"], columns=empty)
-    columns = ", ".join(_select_column(name, dtype) for name, dtype in types.items())
-    options = ", union_by_name = true" if list(extra) else ""
-    if table.partition_by:
-        dtype = types[table.partition_by]
-        options += f", hive_partitioning = true, hive_types = {{'{table.partition_by}': {dtype}}}"
-    listed = ", ".join(literal(path) for path in paths)
-    return render(templates["files"], columns=columns, files=listed, options=options)
+@contextmanager
+def connect(
+    lake: Lake, state: Snapshot, before: Snapshot | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in memory with all views over one state; needs no extension on S3, either.
 
-
-def _select_column(name: str, dtype: str) -> str:
-    quoted = identifier(name)
-    # As plain UTC: TIMESTAMPTZ would be shown in each reader's own time zone.
-    return f"make_timestamp(epoch_us({quoted})) AS {quoted}" if dtype == "TIMESTAMP" else quoted
-
-
-def _table_view(lake: Lake, table: Table, paths: list[str]) -> Iterable[str]:
-    name = identifier(table.name)
-    present = lake.open(table).schema().to_arrow().names
-    extra = [column for column in present if column not in table.columns]
-    yield f"CREATE OR REPLACE VIEW {name} AS {select_files(table, paths, extra)}"
-    yield f"COMMENT ON VIEW {name} IS {literal(f'One row is {table.one_row_is}.')}"
-    for field in table.schema:
-        described = (field.metadata or {}).get(b"description", b"").decode()
-        if described:
-            yield f"COMMENT ON COLUMN {name}.{identifier(field.name)} IS {literal(described)}"
+    With `before`, the schema of that name holds the tables of an earlier state.
+    """
+    remote = files.is_remote(lake.root)
+    reads: Reads = "datasets" if remote else "paths"
+    states = {"main": state} | ({"before": before} if before else {})
+    with duckdb.connect() as connection:
+        # Arrow's comparisons refuse the strings that DuckDB would push down to them.
+        connection.execute(f"SET disabled_optimizers = '{'filter_pushdown' if remote else ''}'")
+        for schema, its_state in states.items():
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            for table in TABLES if remote else ():
+                rows = table_dataset(lake, table, its_state)
+                connection.register(dataset_name(schema, table), rows)
+            for statement in table_views(lake, its_state, reads, schema):
+                connection.execute(statement)
+        for statement in mart_views():
+            connection.execute(statement)
+        yield connection
 
 
 def _version_with(lake: Lake, day: date, run: int | None, newest: int) -> int:
@@ -149,10 +136,9 @@ def _version_with(lake: Lake, day: date, run: int | None, newest: int) -> int:
     return 0
 
 
-def _swap(folder: Path, script: list[str]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / DUCKDB_FILE
-    temporary = folder / f".{DUCKDB_FILE}.{uuid.uuid4().hex}"
+def _swap(target: Path, script: Iterable[str]) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     attach = "ATTACH $file AS catalog (STORAGE_VERSION $version)"
     try:
         with duckdb.connect() as connection:
@@ -160,8 +146,10 @@ def _swap(folder: Path, script: list[str]) -> Path:
                 render(attach, file=literal(str(temporary)), version=literal(STORAGE_VERSION))
             )
             connection.execute("USE catalog")
+            connection.execute("BEGIN")  # hundreds of comments: one by one each is flushed to disk
             for statement in script:
                 connection.execute(statement)
+            connection.execute("COMMIT")
             connection.execute("USE memory")
             connection.execute("DETACH catalog")
         temporary.replace(target)

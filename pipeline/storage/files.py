@@ -48,6 +48,15 @@ def exists(path: str) -> bool:
     return bool(store.get_file_info(inner).type != fs.FileType.NotFound)
 
 
+def missing(paths: list[str]) -> list[str]:
+    """Those of the files that are not there."""
+    if not paths:
+        return []
+    store = filesystem(paths[0])[0]
+    found = store.get_file_info([filesystem(path)[1] for path in paths])
+    return [p for p, f in zip(paths, found, strict=True) if f.type == fs.FileType.NotFound]
+
+
 def read_bytes(path: str) -> bytes:
     """The file's content. Raises FileNotFoundError."""
     store, inner = filesystem(path)

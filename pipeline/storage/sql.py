@@ -2,6 +2,9 @@
 
 from pathlib import Path
 from string import Template
+from typing import Any
+
+import duckdb
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # A wheel carries sql/ inside the package; a checkout has it beside the package.
@@ -11,6 +14,15 @@ SQL = next((p for p in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if p.is_dir()
 def statements(folder: str) -> dict[str, str]:
     """File stem -> SQL text of every `sql/<folder>/*.sql`, in name order."""
     return {file.stem: file.read_text().strip() for file in sorted((SQL / folder).glob("*.sql"))}
+
+
+def ask(
+    connection: duckdb.DuckDBPyConnection, query: str, **variables: Any
+) -> duckdb.DuckDBPyRelation:
+    """The answer of a query of `sql/queries/`; `variables` are its, None where not given."""
+    for name, value in variables.items():
+        connection.execute(f"SET VARIABLE {identifier(name)} = ?", [value])
+    return connection.sql(statements("queries")[query])
 
 
 def render(text: str, **values: str) -> str:

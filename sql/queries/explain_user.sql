@@ -1,23 +1,30 @@
--- Why was each interaction of $user_id kept or removed? ($item_id and $event_date narrow it.)
+-- What did a user do, what of it was removed, and why? (variables user_id; item_id, event_date)
+-- A row without a decision is of a date that has not been cleaned.
 SELECT
-    explained.event_date,
-    explained.event_time,
-    explained.item_id,
-    explained.title,
-    explained.decision,
-    explained.reason,
+    interactions.event_date,
+    interactions.event_time,
+    interactions.item_id,
+    items.title,
+    scored.decision,
+    scored.reason,
     explained.explanation,
-    explained.noise_probability,
-    explained.threshold,
-    scored.* LIKE 'signal_%'
-FROM explained_interactions AS explained
-INNER JOIN scored_interactions AS scored
-    ON
-        scored.user_id = explained.user_id
-        AND scored.item_id = explained.item_id
-        AND scored.event_time = explained.event_time
+    scored.noise_probability,
+    scored.threshold,
+    scored.noise_probability - scored.threshold AS kept_if_lower_by,
+    scored.stratum,
+    scored.history_length,
+    scored.strongest_signals,
+    scored.* LIKE 'signal_%',
+    scored.model_version,
+    scored.run_id,
+    interactions.interaction_id
+FROM interactions
+LEFT JOIN scored_interactions AS scored USING (event_date, user_id, interaction_id)
+LEFT JOIN explained_interactions AS explained USING (event_date, user_id, interaction_id)
+LEFT JOIN items ON items.item_id = interactions.item_id
 WHERE
-    explained.user_id = $user_id::VARCHAR
-    AND ($item_id::VARCHAR IS NULL OR explained.item_id = $item_id::VARCHAR)
-    AND ($event_date::DATE IS NULL OR explained.event_date = $event_date::DATE)
-ORDER BY explained.event_time, explained.item_id;
+    interactions.user_id = getvariable('user_id')
+    AND interactions.item_id = coalesce(getvariable('item_id'), interactions.item_id)
+    AND interactions.event_date
+    = coalesce(getvariable('event_date')::DATE, interactions.event_date)
+ORDER BY interactions.event_time, interactions.item_id, interactions.interaction_id;

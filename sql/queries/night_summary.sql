@@ -1,11 +1,13 @@
--- What happened to the interactions of the dates from $first to $last?
+-- What happened to the interactions of each date? (variables first, last: dates)
 SELECT
-    scored.event_date,
+    event_date,
     count(*) AS interactions,
-    count(*) FILTER (scored.decision = 'keep') AS kept,
-    count(*) FILTER (scored.decision = 'remove') AS removed,
-    count(*) FILTER (scored.noise_probability IS NULL) AS not_scored
-FROM scored_interactions AS scored
-WHERE scored.event_date BETWEEN $first::DATE AND $last::DATE
-GROUP BY scored.event_date
-ORDER BY scored.event_date;
+    count(*) FILTER (decision = 'keep') AS kept,
+    count(*) FILTER (decision = 'remove') AS removed,
+    count(*) FILTER (noise_probability IS NULL) AS not_scored
+FROM scored_interactions
+WHERE
+    event_date >= coalesce(getvariable('first')::DATE, '-infinity'::DATE)
+    AND event_date <= coalesce(getvariable('last')::DATE, 'infinity'::DATE)
+GROUP BY event_date
+ORDER BY event_date;

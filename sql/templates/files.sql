@@ -1,1 +1,1 @@
-SELECT $columns FROM read_parquet([$files]$options)
+SELECT $columns FROM $source

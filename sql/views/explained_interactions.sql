@@ -10,6 +10,7 @@ WITH scored AS (
         END AS such_items
     FROM scored_interactions
 )
+
 SELECT
     scored.event_date,
     scored.event_time,
@@ -18,6 +19,7 @@ SELECT
     items.title,
     scored.decision,
     scored.reason,
+    reasons.words AS reason_in_words,
     CASE
         WHEN scored.noise_probability IS NULL OR scored.threshold IS NULL
             THEN concat('Kept: ', reasons.words, '.')
@@ -36,11 +38,36 @@ SELECT
     scored.threshold,
     scored.stratum,
     scored.history_length,
+    scored.strongest_signals,
     scored.model_version,
-    scored.run_id
+    scored.run_id,
+    scored.interaction_id
 FROM scored
 LEFT JOIN reasons USING (reason)
 LEFT JOIN items USING (item_id);
 
 COMMENT ON VIEW explained_interactions IS
 'One row is a decision with its title and its reason in words.';
+COMMENT ON COLUMN explained_interactions.event_date IS 'UTC date of event_time';
+COMMENT ON COLUMN explained_interactions.event_time IS 'when it happened (UTC)';
+COMMENT ON COLUMN explained_interactions.user_id IS 'as given in the source';
+COMMENT ON COLUMN explained_interactions.item_id IS 'as given in the source';
+COMMENT ON COLUMN explained_interactions.title IS 'latest title; null where the catalogue has none';
+COMMENT ON COLUMN explained_interactions.decision IS 'keep or remove';
+COMMENT ON COLUMN explained_interactions.reason IS 'reason code of the decision';
+COMMENT ON COLUMN explained_interactions.reason_in_words IS 'the reason as half a sentence';
+COMMENT ON COLUMN explained_interactions.explanation IS
+'decision, reason, probability and threshold as one sentence';
+COMMENT ON COLUMN explained_interactions.noise_probability IS 'calibrated; null where not judged';
+COMMENT ON COLUMN explained_interactions.threshold IS
+'the stratum''s; removed at or above it; null where the stratum has none';
+COMMENT ON COLUMN explained_interactions.stratum IS
+'popularity of the item when the model was trained; or what is not known of it';
+COMMENT ON COLUMN explained_interactions.history_length IS
+'interactions of the user read for the decision';
+COMMENT ON COLUMN explained_interactions.strongest_signals IS
+'up to three signals that raised the probability most, separated by a comma; null where kept';
+COMMENT ON COLUMN explained_interactions.model_version IS 'model that scored it';
+COMMENT ON COLUMN explained_interactions.run_id IS 'run that scored it';
+COMMENT ON COLUMN explained_interactions.interaction_id IS
+'stable hash of user, item, time and type';

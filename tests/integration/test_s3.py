@@ -2,12 +2,14 @@
 
 import boto3
 import duckdb
+import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
 
 from pipeline.configuration import load
-from pipeline.schemas import RUNS, TABLES
+from pipeline.schemas import RUNS, SCORED_INTERACTIONS, TABLES
 from pipeline.steps.embed import embed
+from pipeline.steps.explain import explain
 from pipeline.steps.ingest import ingest
 from pipeline.steps.night import run_night
 from pipeline.steps.status import status
@@ -53,6 +55,16 @@ def test_a_lake_on_s3_holds_what_a_local_one_does(workspace, bucket):
             )
             assert remote.equals(local), table.name
 
+    removed = (
+        contents(lake, SCORED_INTERACTIONS)
+        .filter(pl.col("decision") == "remove")
+        .row(0, named=True)
+    )
+    told = explain(lake, removed["user_id"], removed["item_id"])
+    assert told == explain(workspace.lake, removed["user_id"], removed["item_id"])
+    assert told.decisions[0].kept_if is not None
+
     script = files.read_bytes(files.join(bucket, "catalog.sql")).decode()
-    assert f"read_parquet(['{bucket}/" in script
+    assert f"SET VARIABLE lake = coalesce(getvariable('lake'), '{bucket}')" in script
+    assert "read_parquet([getvariable('lake') || '/interactions/event_date=" in script
     assert duckdb.extract_statements(script)

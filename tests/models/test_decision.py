@@ -192,6 +192,8 @@ def test_a_removal_names_the_signal_that_weighed_most(model, night, vectors, rea
     assert set(found[col.REASON]) == {reason}
     assert set(found[col.DECISION]) == {reasons.REMOVE}
     assert reason in reasons.REASONS
+    named = found[col.STRONGEST_SIGNALS].str.split(", ")
+    assert set(named.explode()) == set(BLAME[reason])
 
 
 def test_the_papers_method_decides_by_its_logit_alone(model, night, vectors):
@@ -207,6 +209,9 @@ def test_the_papers_method_decides_by_its_logit_alone(model, night, vectors):
     removed = judged[col.DECISION] == reasons.REMOVE
     assert (removed == (judged[col.NOISE_PROBABILITY] >= 0.5)).all()
     assert set(judged[col.THRESHOLD]) == {0.5}
+    named = judged.filter(removed)[col.STRONGEST_SIGNALS].str.split(", ").explode()
+    assert set(named) <= set(BLAME[reasons.VIEWS_MISALIGNED])
+    assert judged.filter(~removed)[col.STRONGEST_SIGNALS].is_null().all()
 
 
 def test_every_reason_has_words():

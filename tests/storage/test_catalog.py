@@ -103,6 +103,31 @@ def test_the_sql_file_makes_the_same_views(tmp_path):
         assert connection.execute(AGREE).fetchall() == [(10, 9, 9)]
 
 
+def test_the_sql_file_reads_a_lake_that_was_moved(tmp_path):
+    lake = Lake(str(tmp_path / "here"))
+    publish_rows(lake, run=1, count=10, kept=9)
+    catalog.build(lake)
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    with duckdb.connect() as connection:
+        connection.execute("SET VARIABLE lake = ?", [str(moved)])
+        connection.execute((moved / "catalog.sql").read_text())
+        assert connection.execute(AGREE).fetchall() == [(10, 9, 9)]
+
+
+def test_a_column_that_was_added_later_is_null_in_what_was_written_before(tmp_path):
+    lake = Lake(str(tmp_path))
+    scored, _ = rows(2, 2)
+    old = replace(SCORED_INTERACTIONS, schema=scored.drop("strongest_signals").to_arrow().schema)
+    lake.open(old)
+    lake.replace_date(old, DAY, scored.drop("strongest_signals"), (catalog.date_marker(DAY), 1))
+    shown = "SELECT count(*), count(strongest_signals) FROM scored_interactions"
+    assert read(catalog.build(lake), shown) == (2, 0)
+    day = date(2024, 1, 18)
+    newer = scored.with_columns(event_date=day, strongest_signals=pl.lit("signal_semantic"))
+    lake.replace_date(SCORED_INTERACTIONS, day, newer, (catalog.date_marker(day), 1))
+    assert read(catalog.build(lake), shown) == (4, 2)
+
+
 def test_hostile_names_are_only_text(tmp_path):
     lake = Lake(str(tmp_path / "it's; DROP"))
     raw = pl.DataFrame(

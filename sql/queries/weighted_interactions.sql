@@ -1,0 +1,14 @@
+-- What does each interaction weigh, if noise is to weigh less instead of being dropped?
+-- 1 - noise probability; 1 where it was not judged.
+SELECT
+    interactions.event_date,
+    interactions.user_id,
+    interactions.item_id,
+    interactions.event_time,
+    interactions.interaction_id,
+    1 - coalesce(scored.noise_probability, 0) AS weight
+FROM interactions
+INNER JOIN scored_interactions AS scored USING (event_date, interaction_id)
+ORDER BY
+    interactions.user_id, interactions.event_time, interactions.item_id,
+    interactions.interaction_id;

@@ -1,1 +1,0 @@
-CREATE OR REPLACE VIEW reasons AS SELECT * FROM (VALUES $pairs) AS r (reason, words)
