@@ -41,10 +41,20 @@ with DAG(
 
     @task
     def train() -> str:
-        """Train and promote; returns the model version."""
+        """Fit a model; returns its version."""
         from pipeline.steps.train import train as step
 
         with session() as (config, lake):
             return step(config, lake, date_of(get_current_context()))
 
-    ingest() >> embed() >> train()
+    @task
+    def promote(version: str) -> None:
+        """Put the model in use if it is no worse than the one in use."""
+        from pipeline.steps.promote import promote as step
+
+        with session() as (config, lake):
+            step(config, lake, version)
+
+    version = train()
+    ingest() >> embed() >> version
+    promote(version)

@@ -13,7 +13,19 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.configuration import DEFAULT_PATH, LoadedConfig, effective, load, override
+from pipeline.commands.models import models
+from pipeline.commands.options import (
+    Day,
+    Seeds,
+    Shard,
+    date_option,
+    model_option,
+    override_option,
+)
+from pipeline.commands.session import existing_lake as _existing_lake
+from pipeline.commands.session import loaded as _loaded
+from pipeline.commands.session import session as _session
+from pipeline.configuration import DEFAULT_PATH, effective, override
 from pipeline.errors import IadsrError, UserError
 
 EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
@@ -22,53 +34,6 @@ EPILOG = (
     "Exit codes: 0 done, 2 the request or its files are wrong, 3 data broke a contract "
     "(nothing published), 4 another run won, 70 internal error."
 )
-
-
-class Day(click.ParamType[date]):
-    """An ISO date."""
-
-    name = "YYYY-MM-DD"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> date:
-        """Parse, or end with one line."""
-        try:
-            return value if isinstance(value, date) else date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a date (write YYYY-MM-DD)")
-
-
-class Shard(click.ParamType[tuple[int, int]]):
-    """`i/n`, i from 0."""
-
-    name = "i/n"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        """Parse, or end with one line."""
-        if isinstance(value, tuple):
-            return value
-        index, _, count = value.partition("/")
-        if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
-            self.fail(f"{value!r} is not a shard (write i/n with 0 <= i < n, for example 0/4)")
-        return int(index), int(count)
-
-
-class Seeds(click.ParamType[tuple[int, ...]]):
-    """Whole numbers, separated by commas."""
-
-    name = "0,1,2"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        """Parse, or end with one line."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} are no seeds (write whole numbers, for example 0,1,2)")
-
-
-date_option = click.option("--date", "day", type=Day(), required=True, help="UTC date.")
-model_option = click.option("--model", "model_version", help="Model version [the promoted one].")
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,29 +56,7 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
-def _loaded() -> LoadedConfig:
-    return load(click.get_current_context().find_root().obj["config_path"])
-
-
-def _session() -> tuple[Any, Any]:
-    """Configuration and lake of this invocation."""
-    from pipeline.storage.lake import Lake
-
-    config = _loaded().config
-    return config, Lake(config.lake.path)
-
-
-def _existing_lake() -> Any:
-    """The lake, for a command that only reads: nothing is created by looking."""
-    from pipeline.storage.files import exists
-
-    lake = _session()[1]
-    if not exists(lake.root):
-        raise UserError(
-            f"no lake at {lake.root}: `iadsr ingest` makes it (or pass --config FILE, or set "
-            "IADSR_LAKE__PATH)"
-        )
-    return lake
+cli.add_command(models)
 
 
 @cli.group()
@@ -160,12 +103,17 @@ def embed() -> None:
 @cli.command()
 @date_option
 @click.option("--promote/--no-promote", default=True, help="Use it for the nights [yes].")
-def train(day: date, promote: bool) -> None:
-    """Train a model on events up to the end of --date, and promote it."""
+@override_option
+def train(day: date, promote: bool, reason: str | None) -> None:
+    """Train a model on events up to the end of --date; promote it if it is no worse."""
+    from pipeline.steps.promote import promote as to_use
     from pipeline.steps.train import train as step
 
     config, lake = _session()
-    click.echo(step(config, lake, day, promote=promote))
+    version = step(config, lake, day)
+    click.echo(version)
+    if promote:
+        to_use(config, lake, version, override=reason)
 
 
 @cli.command()
@@ -187,24 +135,27 @@ def score(day: date, shard: tuple[int, int] | None, model_version: str | None) -
 @date_option
 @click.option("--shards", type=click.IntRange(1, 256), help="How many there are [night.shards].")
 @model_option
-def publish(day: date, shards: int | None, model_version: str | None) -> None:
+@override_option
+def publish(day: date, shards: int | None, model_version: str | None, reason: str | None) -> None:
     """Audit the staged result of one date and publish it, or nothing."""
     from pipeline.steps.plan import plan
     from pipeline.steps.publish import publish as step
 
     config, lake = _session()
-    step(config, lake, plan(config, lake, day, model_version, shards))
+    step(config, lake, plan(config, lake, day, model_version, shards), reason)
 
 
 @cli.command()
 @date_option
 @model_option
-def run(day: date, model_version: str | None) -> None:
+@click.option("--late", is_flag=True, help="Clean the stale dates of the last days, too.")
+@override_option
+def run(day: date, model_version: str | None, late: bool, reason: str | None) -> None:
     """Clean one date: ingest, embed, score every shard, audit, publish."""
     from pipeline.steps.night import run_night
 
     config, lake = _session()
-    done = run_night(config, lake, day, model_version)
+    done = run_night(config, lake, day, model_version, late=late, override=reason)
     click.echo(f"{done.run_id} {done.status}")
 
 

@@ -30,6 +30,10 @@ class ContractError(IadsrError):
     exit_code = 3
 
 
+class GateError(ContractError):
+    """A gate refused what is sound but not as usual, or worse; a person may overrule it."""
+
+
 class ConflictError(IadsrError):
     """Another run committed the same partition first. Nothing of this run was published."""
 

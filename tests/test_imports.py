@@ -26,6 +26,7 @@ LAYERS = (
     {"evaluation"},
     {"steps"},
     {"report"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 )

@@ -14,18 +14,20 @@ from pipeline.schemas import CLEAN_INTERACTIONS, INTERACTIONS, SCORED_INTERACTIO
 from pipeline.steps.audit import audit
 from pipeline.steps.plan import Plan, is_published
 from pipeline.storage import catalog, files, runs, staging
-from pipeline.storage.lake import Lake, conform, marker_number
+from pipeline.storage.lake import Lake, conform, correction_key, marker_number
 
 
-def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
-    """Check the staged shards against `sql/checks/`, then commit them and swap the catalogue.
+def publish(config: Config, lake: Lake, plan: Plan, override: str | None = None) -> runs.Run:
+    """Audit the staged shards (see `audit`), then commit them and swap the catalogue.
+
+    `override` is the reason why gates may be passed; it is recorded with what they measured.
 
     Raises
     ------
     UserError
         A shard has not been scored.
     ContractError
-        A check found rows that violate it. Nothing was published.
+        A check found rows that violate it, or a gate refused (GateError). Nothing was published.
     ConflictError
         Another run published this date at the same moment.
     """
@@ -44,7 +46,17 @@ def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
             interactions = _interactions(lake, plan)
             scored = _staged(lake, plan)
             clean = _kept(interactions, scored)
-            audit(config, lake, plan.day, interactions=interactions, scored=scored, clean=clean)
+            passed = audit(
+                config,
+                lake,
+                plan.day,
+                interactions=interactions,
+                scored=scored,
+                clean=clean,
+                override=override,
+            )
+            if passed:
+                run.inputs["override"] = {"reason": override, "gates": passed}
             _commit(lake, plan, scored, clean)
             run.counts = {
                 "interactions": interactions.height,
@@ -93,11 +105,15 @@ def _commit(lake: Lake, plan: Plan, scored: pl.DataFrame, clean: pl.DataFrame) -
     Both versions are pinned before the first commit: whoever commits in between is noticed.
     """
     key, number = catalog.date_marker(plan.day), marker_number(plan.run_id)
+    corrected = correction_key(plan.day)
+    seen = lake.marker(INTERACTIONS, corrected, plan.interactions_version)
+    seen_markers = [] if seen is None else [(corrected, seen)]
     frames = {SCORED_INTERACTIONS: scored, CLEAN_INTERACTIONS: clean}
     since = {table: lake.version(table) for table in frames}
     for table, frame in frames.items():
         if lake.marker(table, key, since[table]) != number:
-            lake.replace_date(table, plan.day, frame, (key, number), since=since[table])
+            markers = [(key, number), *seen_markers]
+            lake.replace_date(table, plan.day, frame, *markers, since=since[table])
     if not is_published(lake, plan):
         raise ConflictError(
             f"{plan.day}: another run published this date at the same time; run it again"

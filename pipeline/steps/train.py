@@ -25,8 +25,10 @@ SECTIONS = ("sequence", "model", "cloze", "train", "decision")
 ENGINES = ("polars", "torch", "safetensors")
 
 
-def train(config: Config, lake: Lake, as_of: date, *, promote: bool = True) -> str:
+def train(config: Config, lake: Lake, as_of: date) -> str:
     """Fit a model on everything up to the end of `as_of`, unless it is there already.
+
+    It is not in use before it is promoted (`steps/promote.py`).
 
     Returns
     -------
@@ -53,8 +55,6 @@ def train(config: Config, lake: Lake, as_of: date, *, promote: bool = True) -> s
             run.status = runs.UNCHANGED
         else:
             run.counts = _fit(config, lake, as_of, {"model_version": version, **origin})
-        if promote:
-            checkpoint.promote(lake, version)
     return version
 
 

@@ -103,15 +103,15 @@ class Lake:
             Another process committed the same marker at the same time, or after version `since`
             where that is given (what the caller knows of the table).
         """
-        self._write(table, data, marker, mode="append", since=since, merge_schema=merge_schema)
+        markers = [marker] if marker else []
+        self._write(table, data, *markers, mode="append", since=since, merge_schema=merge_schema)
 
     def replace_date(
         self,
         table: Table,
         day: date,
         frame: pl.DataFrame,
-        marker: tuple[str, int],
-        *,
+        *markers: tuple[str, int],
         since: int | None = None,
     ) -> None:
         """Put `frame` in place of all rows of one `event_date`, in one commit.
@@ -126,7 +126,7 @@ class Lake:
         self._write(
             table,
             frame,
-            marker,
+            *markers,
             mode="overwrite",
             predicate=predicate,
             since=since,
@@ -149,21 +149,21 @@ class Lake:
             Another process replaced the table at the same time, or after version `since`
             where that is given (what the caller knows of the table).
         """
-        self._write(table, frame, marker, mode="overwrite", since=since, alone=True)
+        markers = [marker] if marker else []
+        self._write(table, frame, *markers, mode="overwrite", since=since, alone=True)
 
     def _write(
         self,
         table: Table,
         data: Any,
-        marker: tuple[str, int] | None,
-        *,
+        *markers: tuple[str, int],
         mode: Any,
         predicate: str | None = None,
         since: int | None = None,
         merge_schema: bool = False,
         alone: bool = False,
     ) -> None:
-        transactions = [Transaction(*marker)] if marker else []
+        transactions = [Transaction(*marker) for marker in markers]
         if alone:  # all such writes share a key, so that two at once conflict, even on no rows
             transactions.append(Transaction("replace_all", 1))
         try:
@@ -178,11 +178,16 @@ class Lake:
                 )
         except CommitFailedError as error:
             reason = str(error).splitlines()[0]
-            subject = f"{table.name} ({marker[0]})" if marker else table.name
+            subject = f"{table.name} ({markers[0][0]})" if markers else table.name
             raise ConflictError(
                 f"{subject}: another run committed first ({reason}). "
                 "Nothing of this run was published; run it again."
             ) from None
+
+
+def correction_key(day: date) -> str:
+    """Key of the marker that says which run last corrected accepted interactions of a date."""
+    return f"corrected:{day.isoformat()}"
 
 
 def marker_number(run_id: str) -> int:

@@ -1,0 +1,56 @@
+"""Types and options that several commands share."""
+
+from datetime import date
+from typing import Any
+
+import click
+
+
+class Day(click.ParamType[date]):
+    """An ISO date."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> date:
+        """Parse, or end with one line."""
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a date (write YYYY-MM-DD)")
+
+
+class Shard(click.ParamType[tuple[int, int]]):
+    """`i/n`, i from 0."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Parse, or end with one line."""
+        if isinstance(value, tuple):
+            return value
+        index, _, count = value.partition("/")
+        if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+            self.fail(f"{value!r} is not a shard (write i/n with 0 <= i < n, for example 0/4)")
+        return int(index), int(count)
+
+
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """Whole numbers, separated by commas."""
+
+    name = "0,1,2"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Parse, or end with one line."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} are no seeds (write whole numbers, for example 0,1,2)")
+
+
+date_option = click.option("--date", "day", type=Day(), required=True, help="UTC date.")
+model_option = click.option("--model", "model_version", help="Model version [the promoted one].")
+override_option = click.option(
+    "--override", "reason", metavar="REASON", help="Pass the gates; the reason is recorded."
+)
