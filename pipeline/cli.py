@@ -13,6 +13,8 @@ from typing import Any
 import click
 
 from pipeline import __version__
+from pipeline.commands.backfill import backfill
+from pipeline.commands.maintain import maintain
 from pipeline.commands.models import models
 from pipeline.commands.options import (
     Day,
@@ -56,6 +58,8 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
+cli.add_command(backfill)
+cli.add_command(maintain)
 cli.add_command(models)
 
 

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
 
@@ -41,6 +42,29 @@ def days(lake: Lake) -> list[date]:
     names = files.list_folders(lake.path(FOLDER))
     found = {match.group(1) for name in names if (match := _DAY.search(name))}
     return sorted(date.fromisoformat(day) for day in found)
+
+
+def drop_expired(lake: Lake, grace: timedelta) -> int:
+    """Remove folders in which nothing was written for `grace`; returns how many.
+
+    One whose date is between its two commits stays: the catalogue knows such dates by it.
+    """
+    dropped = 0
+    for name in files.list_folders(lake.path(FOLDER)):
+        path, match = lake.path(FOLDER, name), _DAY.search(name)
+        if files.age(path) <= grace or (match and _between(lake, match.group(1))):
+            continue
+        files.delete_folder(path)
+        dropped += 1
+    return dropped
+
+
+def _between(lake: Lake, day: str) -> bool:
+    """True if a publication of the date was committed to one of its two tables only."""
+    scored, clean = (
+        lake.marker(t, f"date:{day}") for t in (SCORED_INTERACTIONS, CLEAN_INTERACTIONS)
+    )
+    return scored != clean
 
 
 def clear(lake: Lake, run_id: str) -> None:
