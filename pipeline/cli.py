@@ -109,12 +109,18 @@ def embed() -> None:
 @click.option("--promote/--no-promote", default=True, help="Use it for the nights [yes].")
 @override_option
 def train(day: date, promote: bool, reason: str | None) -> None:
-    """Train a model on events up to the end of --date; promote it if it is no worse."""
+    """Train a model on events up to the end of --date; promote it if it is no worse.
+
+    In several processes: torchrun --nproc-per-node 2 -m pipeline train --date DATE
+    """
+    from pipeline.models.parallel import rank
     from pipeline.steps.promote import promote as to_use
     from pipeline.steps.train import train as step
 
     config, lake = _session()
     version = step(config, lake, day)
+    if rank():
+        return
     click.echo(version)
     if promote:
         to_use(config, lake, version, override=reason)
@@ -140,13 +146,21 @@ def score(day: date, shard: tuple[int, int] | None, model_version: str | None) -
 @click.option("--shards", type=click.IntRange(1, 256), help="How many there are [night.shards].")
 @model_option
 @override_option
-def publish(day: date, shards: int | None, model_version: str | None, reason: str | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Audit only.")
+def publish(
+    *,
+    day: date,
+    shards: int | None,
+    model_version: str | None,
+    reason: str | None,
+    dry_run: bool,
+) -> None:
     """Audit the staged result of one date and publish it, or nothing."""
     from pipeline.steps.plan import plan
     from pipeline.steps.publish import publish as step
 
     config, lake = _session()
-    step(config, lake, plan(config, lake, day, model_version, shards), reason)
+    step(config, lake, plan(config, lake, day, model_version, shards), reason, dry_run=dry_run)
 
 
 @cli.command()

@@ -77,7 +77,11 @@ def promote(config: Config, lake: Lake, version: str, override: str | None = Non
         if champion == version:
             run.status = runs.UNCHANGED
             return run
-        against = _objections(config, lake, version)
+        comparisons = compare(config, lake, version)
+        run.inputs["measures"] = [_told(c) for c in comparisons]
+        against = [str(c) for c in comparisons if not c.kept]
+        if version in checkpoint.withdrawn(lake):
+            against.insert(0, "it was rolled back before")
         if against and not override:
             raise GateError(
                 f"{version} is not promoted: {'; '.join(against)}. {champion} stays in use. To "
@@ -103,11 +107,6 @@ def rollback(config: Config, lake: Lake, reason: str) -> str:
         run.outputs = {"champion": version}
     logger.info("%s is in use again; %s needs --override to come back", version, current)
     return version
-
-
-def _objections(config: Config, lake: Lake, version: str) -> list[str]:
-    found = ["it was rolled back before"] if version in checkpoint.withdrawn(lake) else []
-    return found + [str(c) for c in compare(config, lake, version) if not c.kept]
 
 
 def _compare(config: Config, lake: Lake, version: str, champion: str | None) -> list[Comparison]:

@@ -17,10 +17,18 @@ from pipeline.storage import catalog, files, runs, staging
 from pipeline.storage.lake import Lake, conform, correction_key, marker_number
 
 
-def publish(config: Config, lake: Lake, plan: Plan, override: str | None = None) -> runs.Run:
+def publish(
+    config: Config,
+    lake: Lake,
+    plan: Plan,
+    override: str | None = None,
+    *,
+    dry_run: bool = False,
+) -> runs.Run:
     """Audit the staged shards (see `audit`), then commit them and swap the catalogue.
 
     `override` is the reason why gates may be passed; it is recorded with what they measured.
+    With `dry_run` it ends before the first commit, and stands in `runs` as step `audit`.
 
     Raises
     ------
@@ -33,7 +41,7 @@ def publish(config: Config, lake: Lake, plan: Plan, override: str | None = None)
     """
     run = runs.Run(
         plan.run_id,
-        "publish",
+        "audit" if dry_run else "publish",
         plan.day,
         model_version=plan.model_version,
         encoder_id=plan.encoder_id,
@@ -57,7 +65,8 @@ def publish(config: Config, lake: Lake, plan: Plan, override: str | None = None)
             )
             if passed:
                 run.inputs["override"] = {"reason": override, "gates": passed}
-            _commit(lake, plan, scored, clean)
+            if not dry_run:
+                _commit(lake, plan, scored, clean)
             run.counts = {
                 "interactions": interactions.height,
                 "kept": clean.height,
@@ -66,7 +75,7 @@ def publish(config: Config, lake: Lake, plan: Plan, override: str | None = None)
         tables = (SCORED_INTERACTIONS, CLEAN_INTERACTIONS)
         run.outputs = {table.name: lake.version(table) for table in tables}
     # After the run's own row is written, so that the catalogue shows it.
-    if run.status != runs.UNCHANGED or plan.day in staging.days(lake):
+    if not dry_run and (run.status != runs.UNCHANGED or plan.day in staging.days(lake)):
         catalog.build(lake, config.lake.catalog)
         staging.clear(lake, plan.run_id)
     return run

@@ -6,11 +6,11 @@ date whose publication is pending, in progress, or was cut short.
 
 import io
 import re
+from collections.abc import Collection
 from datetime import date, timedelta
 
 import polars as pl
 
-from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
 
@@ -44,27 +44,16 @@ def days(lake: Lake) -> list[date]:
     return sorted(date.fromisoformat(day) for day in found)
 
 
-def drop_expired(lake: Lake, grace: timedelta) -> int:
-    """Remove folders in which nothing was written for `grace`; returns how many.
-
-    One whose date is between its two commits stays: the catalogue knows such dates by it.
-    """
+def drop_expired(lake: Lake, grace: timedelta, kept: Collection[date]) -> int:
+    """Remove folders in which nothing was written for `grace`, but of `kept`; returns how many."""
     dropped = 0
     for name in files.list_folders(lake.path(FOLDER)):
         path, match = lake.path(FOLDER, name), _DAY.search(name)
-        if files.age(path) <= grace or (match and _between(lake, match.group(1))):
-            continue
-        files.delete_folder(path)
-        dropped += 1
+        day = date.fromisoformat(match.group(1)) if match else None
+        if day not in kept and files.age(path) > grace:
+            files.delete_folder(path)
+            dropped += 1
     return dropped
-
-
-def _between(lake: Lake, day: str) -> bool:
-    """True if a publication of the date was committed to one of its two tables only."""
-    scored, clean = (
-        lake.marker(t, f"date:{day}") for t in (SCORED_INTERACTIONS, CLEAN_INTERACTIONS)
-    )
-    return scored != clean
 
 
 def clear(lake: Lake, run_id: str) -> None:
