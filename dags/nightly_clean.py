@@ -3,21 +3,48 @@
 
 ingest → embed → plan → score (one mapped task a shard) → publish.
 
-**Which date?** `params.date` if given (manual runs), else the day before the run fires (02:00 UTC).
+**Which date?** `date` if given (manual runs), else the day before the run fires (02:00 UTC).
 `airflow backfill create --from-date A --to-date B` takes the runs whose interval *starts* from
 A 00:00 to B 00:00, so the last date that it cleans is the day before B.
 
-**It failed?** Nothing was published; what stood for that date still stands. The last log line of
-the red task says what, where, and how to mend it. Clear the task to run the rest, or from a shell:
-`iadsr run --date DATE`.
+**Late events?** A scheduled run also cleans again the dates within `night.lateness_days` before its
+own that changed since they were cleaned. Older ones wait for a backfill: `iadsr status` lists them.
 
-The configuration is the file that `IADSR_CONFIG` names.
+**It failed?** Nothing was published; what stood for that date still stands. The last log line of
+the red task says what, where, and how to mend it; the alert names the command that runs exactly
+that piece again. Clear the task to run the rest, or from a shell: `iadsr run --date DATE`.
+
+**Manual runs:** `date`, `model` (version; empty: the one in use), `dry_run` (audit, publish
+nothing), `override` (the reason why a gate that refused may be passed).
+
+The configuration is the file that `IADSR_CONFIG` names. Runbook: `docs/runbook.md`.
 """  # noqa: D212, D400, D415
 
+from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, get_current_context, task
-from iadsr_common import DATE_PARAM, DEFAULT_ARGS, START, date_of, session
+from airflow.sdk import (
+    DAG,
+    CronDataIntervalTimetable,
+    Param,
+    TriggerRule,
+    get_current_context,
+    task,
+)
+from iadsr_common import (
+    CLEAN,
+    DATE_PARAM,
+    DEFAULT_ARGS,
+    DRY_RUN_PARAM,
+    GPU,
+    LAKE,
+    LONG,
+    MODEL_PARAM,
+    OVERRIDE_PARAM,
+    START,
+    date_of,
+    session,
+)
 
 with DAG(
     dag_id="nightly_clean",
@@ -25,21 +52,33 @@ with DAG(
     start_date=START,
     catchup=False,
     max_active_runs=4,
+    dagrun_timeout=timedelta(hours=12),
     default_args=DEFAULT_ARGS,
-    params={"date": Param(None, **DATE_PARAM)},
-    tags=["iadsr"],
+    params={
+        "date": Param(None, **DATE_PARAM),
+        "model": Param(None, **MODEL_PARAM),
+        "dry_run": Param(False, **DRY_RUN_PARAM),
+        "override": Param(None, **OVERRIDE_PARAM),
+    },
+    tags=["iadsr", "nightly"],
     doc_md=__doc__,
 ):
 
-    @task
+    def late_days(config: Any, context: Any) -> int:
+        """Days before its date that a run looks at again: backfills have runs for those."""
+        scheduled = context["dag_run"].run_type == "scheduled"
+        return config.night.lateness_days if scheduled else 0
+
+    @task(**LAKE)
     def ingest() -> None:
         """Read the date's files and the catalogues; a file that is known is a no-op."""
         from pipeline.steps.ingest import ingest as step
 
+        context = get_current_context()
         with session() as (config, lake):
-            step(config, lake, day=date_of(get_current_context()))
+            step(config, lake, day=date_of(context), earlier=late_days(config, context))
 
-    @task
+    @task(**GPU, execution_timeout=LONG)
     def embed() -> None:
         """Embed the item texts that were never seen."""
         from pipeline.steps.embed import embed as step
@@ -48,37 +87,61 @@ with DAG(
             step(config, lake)
 
     @task
-    def plan() -> dict[str, Any]:
-        """Pin the snapshots and the model that every later task of this run reads."""
+    def plan() -> list[dict[str, Any]]:
+        """Pin the snapshots and the model for the date, and for those that changed late."""
+        from pipeline.steps.night import late_dates
         from pipeline.steps.plan import plan as step
 
+        context = get_current_context()
         with session() as (config, lake):
-            return step(config, lake, date_of(get_current_context())).to_dict()
+            day = date_of(context)
+            late = late_dates(config, lake, day) if late_days(config, context) else []
+            model = context["params"]["model"]
+            return [step(config, lake, each, model).to_dict() for each in (day, *late)]
 
     @task
-    def shards(planned: dict[str, Any]) -> list[int]:
-        """Indices of the shards to score."""
-        return list(range(planned["shards"]))
+    def shards(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What each task scores: a shard of the users of one date."""
+        return [{"planned": p, "shard": i} for p in plans for i in range(p["shards"])]
 
-    @task(map_index_template="{{ shard_name }}")
+    @task(map_index_template="{{ shard_name }}", execution_timeout=LONG)
     def score(planned: dict[str, Any], shard: int) -> None:
         """Score one shard of the users and stage the result."""
         from pipeline.steps.plan import Plan
         from pipeline.steps.score import score as step
 
-        get_current_context()["shard_name"] = f"{shard}/{planned['shards']}"
+        get_current_context()["shard_name"] = f"{planned['day']} {shard}/{planned['shards']}"
         with session() as (config, lake):
             step(config, lake, Plan.from_dict(planned), shard)
 
-    @task
+    # A date is published when its own shards are there, whatever became of another date's.
+    @task(
+        map_index_template="{{ day }}",
+        trigger_rule=TriggerRule.ALL_DONE,
+        outlets=[CLEAN],
+        **LAKE,
+    )
     def publish(planned: dict[str, Any]) -> None:
         """Audit the staged shards and publish the date, or nothing."""
         from pipeline.steps.plan import Plan
         from pipeline.steps.publish import publish as step
+        from pipeline.storage.runs import removed_share
 
+        context = get_current_context()
+        context["day"] = planned["day"]
+        params = context["params"]
         with session() as (config, lake):
-            step(config, lake, Plan.from_dict(planned))
+            pinned = Plan.from_dict(planned)
+            run = step(config, lake, pinned, params["override"], dry_run=params["dry_run"])
+        context["outlet_events"][CLEAN].extra = {
+            "date": planned["day"],
+            "status": "dry run" if params["dry_run"] else run.status,
+            **run.counts,
+            "removed_share": removed_share(run.counts),
+            "model_version": run.model_version,
+            "run_id": run.run_id,
+        }
 
-    pinned = plan()
-    ingest() >> embed() >> pinned
-    score.partial(planned=pinned).expand(shard=shards(pinned)) >> publish(pinned)
+    plans = plan()
+    ingest() >> embed() >> plans
+    score.expand_kwargs(shards(plans)) >> publish.expand(planned=plans)

@@ -13,8 +13,18 @@ from typing import Any
 import click
 
 from pipeline import __version__
+from pipeline.commands.backfill import backfill
 from pipeline.commands.encoders import encoders
-from pipeline.commands.options import Day, Seeds, Shard, date_option, model_option
+from pipeline.commands.maintain import maintain
+from pipeline.commands.models import models
+from pipeline.commands.options import (
+    Day,
+    Seeds,
+    Shard,
+    date_option,
+    model_option,
+    override_option,
+)
 from pipeline.commands.session import existing_lake as _existing_lake
 from pipeline.commands.session import loaded as _loaded
 from pipeline.commands.session import session as _session
@@ -50,10 +60,8 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
-cli.add_command(diff)
-cli.add_command(encoders)
-cli.add_command(rollback)
-cli.add_command(snapshot)
+for _command in (backfill, diff, encoders, maintain, models, rollback, snapshot):
+    cli.add_command(_command)
 
 
 @cli.group()
@@ -100,12 +108,26 @@ def embed() -> None:
 @cli.command()
 @date_option
 @click.option("--promote/--no-promote", default=True, help="Use it for the nights [yes].")
-def train(day: date, promote: bool) -> None:
-    """Train a model on events up to the end of --date, and promote it."""
+@override_option
+def train(day: date, promote: bool, reason: str | None) -> None:
+    """Train a model on events up to the end of --date; promote it if it is no worse.
+
+    In several processes: torchrun --nproc-per-node 2 -m pipeline train --date DATE
+    """
+    from pipeline.models.checkpoint import refuse_prefixes
+    from pipeline.models.parallel import rank
+    from pipeline.steps.promote import promote as to_use
     from pipeline.steps.train import train as step
 
     config, lake = _session()
-    click.echo(step(config, lake, day, promote=promote))
+    if promote:
+        refuse_prefixes(config.model.texts)
+    version = step(config, lake, day)
+    if rank():
+        return
+    click.echo(version)
+    if promote:
+        to_use(config, lake, version, override=reason)
 
 
 @cli.command()
@@ -127,24 +149,35 @@ def score(day: date, shard: tuple[int, int] | None, model_version: str | None) -
 @date_option
 @click.option("--shards", type=click.IntRange(1, 256), help="How many there are [night.shards].")
 @model_option
-def publish(day: date, shards: int | None, model_version: str | None) -> None:
+@override_option
+@click.option("--dry-run", is_flag=True, help="Audit only.")
+def publish(
+    *,
+    day: date,
+    shards: int | None,
+    model_version: str | None,
+    reason: str | None,
+    dry_run: bool,
+) -> None:
     """Audit the staged result of one date and publish it, or nothing."""
     from pipeline.steps.plan import plan
     from pipeline.steps.publish import publish as step
 
     config, lake = _session()
-    step(config, lake, plan(config, lake, day, model_version, shards))
+    step(config, lake, plan(config, lake, day, model_version, shards), reason, dry_run=dry_run)
 
 
 @cli.command()
 @date_option
 @model_option
-def run(day: date, model_version: str | None) -> None:
+@click.option("--late", is_flag=True, help="Clean the stale dates of the last days, too.")
+@override_option
+def run(day: date, model_version: str | None, late: bool, reason: str | None) -> None:
     """Clean one date: ingest, embed, score every shard, audit, publish."""
     from pipeline.steps.night import run_night
 
     config, lake = _session()
-    done = run_night(config, lake, day, model_version)
+    done = run_night(config, lake, day, model_version, late=late, override=reason)
     click.echo(f"{done.run_id} {done.status}")
 
 

@@ -250,16 +250,34 @@ class DecisionConfig(_Section):
 
 
 class GateConfig(_Section):
-    """A night outside these bounds is not published."""
+    """A night outside these bounds, or its usual ones, is not published (`sql/gates/`)."""
 
     max_removed_share: float = Field(0.3, gt=0, le=1)  # of a night, whatever is usual
-    min_rows: int = Field(100, ge=0)  # nights with fewer scored rows are not held to the share
+    min_rows: int = Field(100, ge=0)  # shares of fewer rows say nothing
+    min_nights: int = Field(7, ge=2)  # published within 28 days: from then on there is a usual
+    volume_factor: float = Field(3.0, ge=1)  # beyond four standard deviations of the usual volume
+
+
+class PromotionConfig(_Section):
+    """A challenger that is worse than the model in use by more than this is not promoted."""
+
+    max_detection_loss: float = Field(0.02, ge=0, le=1)  # of the noise found at the budget
+    max_false_drop_rise: float = Field(0.01, ge=0, le=1)  # above the budget, or the champion's
+    downstream: bool = False  # train a recommender on what each of them cleans, too
+    max_downstream_loss: float = Field(0.05, ge=0, le=1)  # of its NDCG@10, relative
 
 
 class NightConfig(_Section):
     """The nightly job."""
 
     shards: int = Field(1, ge=1, le=256)  # parts of the users, worked on one by one or side by side
+    lateness_days: int = Field(3, ge=0)  # so old, a date that changed is cleaned by the next night
+
+
+class MaintainConfig(_Section):
+    """The upkeep of the lake."""
+
+    grace_hours: int = Field(168, ge=1)  # files of older snapshots, and staging, live so long
 
 
 class EvaluateConfig(_Section):
@@ -298,7 +316,9 @@ class Config(_Section):
     recommender: RecommenderConfig = RecommenderConfig()
     decision: DecisionConfig = DecisionConfig()
     gate: GateConfig = GateConfig()
+    promotion: PromotionConfig = PromotionConfig()
     night: NightConfig = NightConfig()
+    maintain: MaintainConfig = MaintainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
     def digest(self, *sections: str) -> str:

@@ -24,10 +24,18 @@ class SourceError(UserError):
     """A source file cannot be read at all: missing, empty, truncated, without a needed column."""
 
 
+class StoreError(UserError):
+    """The lake's store failed: disk, network, permissions. Trying again later may do."""
+
+
 class ContractError(IadsrError):
     """Data broke a promise of its table: an audit or a gate refused. Nothing was published."""
 
     exit_code = 3
+
+
+class GateError(ContractError):
+    """A gate refused what is sound but not as usual, or worse; a person may overrule it."""
 
 
 class ConflictError(IadsrError):

@@ -173,6 +173,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The log up to the first night, ingested, embedded and trained on. Copied, never changed."""
     from pipeline.steps.embed import embed
     from pipeline.steps.ingest import ingest
+    from pipeline.steps.promote import promote
     from pipeline.steps.train import train
 
     root = tmp_path_factory.mktemp("trained")
@@ -181,7 +182,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     write_clicks(workspace.data / "clicks-all.csv", clicks())
     ingest(workspace.config, workspace.lake)
     embed(workspace.config, workspace.lake)
-    train(workspace.config, workspace.lake, TRAINED)
+    promote(workspace.config, workspace.lake, train(workspace.config, workspace.lake, TRAINED))
     return workspace
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DAGS = sorted((ROOT / "dags").glob("*.py"))
+DAGS = sorted((ROOT / "dags").rglob("*.py"))
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
 CODE = [*MODULES, *DAGS, *sorted((ROOT / "benchmarks").glob("*.py"))]
 

@@ -94,20 +94,59 @@ def encoders(lake: Lake) -> dict[str, str]:
     return found
 
 
+def versions(lake: Lake) -> list[str]:
+    """Models that are there whole, sorted."""
+    return [v for v in files.list_folders(lake.path(FOLDER)) if exists(lake, v)]
+
+
 def champion(lake: Lake) -> str | None:
     """Version of the model in use, if one has been promoted."""
-    try:
-        content = files.read_bytes(lake.path(FOLDER, CHAMPION))
-    except FileNotFoundError:
-        return None
-    return str(json.loads(content)["model_version"])
+    version: str | None = _use(lake).get("model_version")
+    return version
+
+
+def withdrawn(lake: Lake) -> list[str]:
+    """Versions that were rolled back, and have not been promoted again."""
+    return list(_use(lake).get("withdrawn", []))
 
 
 def promote(lake: Lake, version: str) -> None:
     """Put a whole model in use. Raises UserError: no such model, or one for comparisons only."""
     refuse_prefixes(read_card(lake, version)["config"]["model"].get("texts"))
-    content = json.dumps({"model_version": version})
-    files.write_bytes(lake.path(FOLDER, CHAMPION), content.encode())
+    use = _use(lake)
+    current, previous = use.get("model_version"), use.get("previous", [])
+    if current not in (None, version):
+        previous = [*previous, current]
+    _write_use(lake, version, previous, [v for v in withdrawn(lake) if v != version])
+
+
+def roll_back(lake: Lake) -> str:
+    """Put the model in use again that was before, and withdraw the present one.
+
+    Returns its version. Raises UserError: there was none before, or it is gone.
+    """
+    use = _use(lake)
+    if not use.get("previous"):
+        raise UserError(f"no earlier model in {lake.root} to go back to (`iadsr models list`)")
+    *earlier, version = use["previous"]
+    read_card(lake, version)
+    _write_use(lake, version, earlier, [*withdrawn(lake), use["model_version"]])
+    return str(version)
+
+
+def _use(lake: Lake) -> dict[str, Any]:
+    """What `champion.json` says: model_version, previous (the last one last), withdrawn."""
+    try:
+        content = files.read_bytes(lake.path(FOLDER, CHAMPION))
+    except FileNotFoundError:
+        return {}
+    use: dict[str, Any] = json.loads(content)
+    return use
+
+
+def _write_use(lake: Lake, version: str, previous: list[str], withdrawn: list[str]) -> None:
+    use = {"model_version": version, "previous": previous, "withdrawn": withdrawn}
+    files.write_bytes(lake.path(FOLDER, CHAMPION), json.dumps(use).encode())
 
 
 def refuse_prefixes(texts: str | None) -> None:

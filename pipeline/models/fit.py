@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pipeline.config import ModelConfig, TrainConfig
+from pipeline.models import parallel
 from pipeline.models.aligner import Aligner
-from pipeline.models.batches import Sequences, batches, gather, windows
+from pipeline.models.batches import Sequences, buckets, gather, windows
 from pipeline.models.losses import Proposal
 from pipeline.models.model import new_aligner
 from pipeline.progress import progress
@@ -43,7 +44,8 @@ class Task:
 def fit_aligner(task: Task, held_out: Sequences, vocabulary: int, model_config: ModelConfig) -> Fit:
     """Train until validation NDCG@10 has not risen for `patience` epochs of stage two.
 
-    Deterministic by `task.config.seed`, on one machine with one number of threads.
+    Deterministic by `task.config.seed`, on one machine with one number of threads and processes.
+    Under `torchrun` each process learns from its share of every batch (`parallel.py`).
     """
     config = task.config
     torch.manual_seed(config.seed)
@@ -95,7 +97,8 @@ def run_epoch(
     cut = windows(task.sequences.length_U, task.max_length, 1)
     totals: dict[str, Tensor] = {}
     steps = 0
-    for batch in batches(task.sequences, cut, task.config.batch_positions, shuffle):
+    for chosen_B in buckets(cut, task.config.batch_positions, shuffle):
+        batch = gather(task.sequences, cut, parallel.share(chosen_B))
         negatives = proposal.draw(draw)
         if tau is None:
             losses = {"next_item": aligner.backbone_loss(batch, negatives)}
@@ -105,6 +108,7 @@ def run_epoch(
             loss = aligner.objective(losses)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        parallel.average_gradients(aligner.parameters())
         optimizer.step()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros(())) + value.detach()

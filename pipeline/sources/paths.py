@@ -41,16 +41,21 @@ def find_files(
     SourceError
         Nothing is there, or a folder holds no readable file.
     """
-    dated = _DATE.search(path) is not None
+    one_date = dated(path) and day is not None
     pattern = _DATE.sub(lambda match: _spell(match.group(1), day), path)
     found = _expand(pattern, suffixes)
-    if found is None and dated and day is not None:
+    if found is None and one_date:
         return []
     if found is None:
         raise SourceError(_nothing_at(pattern))
-    if not found and not (dated and day is not None):
+    if not found and not one_date:
         raise SourceError(f"{pattern}: no readable files in this folder")
     return sorted(found)
+
+
+def dated(path: str) -> bool:
+    """True if the path has `{date}`: one file, or folder, for each date."""
+    return _DATE.search(path) is not None
 
 
 def _spell(form: str | None, day: date | None) -> str:

@@ -10,6 +10,8 @@ WRONG_COLUMN_COUNT = "wrong_column_count"
 INVALID_UTF8 = "invalid_utf8"
 NON_FINITE_VALUE = "non_finite_value"
 UNPARSABLE_VALUE = "unparsable_value"
+# Accepted once, then corrected by a later file: `raw` is the row as it stood, as JSON.
+SUPERSEDED = "superseded"
 
 DETAIL_LENGTH = 200
 

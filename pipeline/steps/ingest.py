@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -22,8 +22,9 @@ from pipeline.progress import logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS, Table
 from pipeline.sources import FORMATS, SUFFIXES
 from pipeline.sources.catalogue import ITEM_SCHEMA, check_template, read_catalogue
+from pipeline.sources.corrections import Corrections
 from pipeline.sources.layout import Spec, check_spec
-from pipeline.sources.paths import find_files
+from pipeline.sources.paths import dated, find_files
 from pipeline.sources.quarantine import Quarantine
 from pipeline.sources.reader import Reading, open_log
 from pipeline.sources.seen import KnownIds
@@ -49,6 +50,11 @@ class IngestResult:
     accepted: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    corrected: int = 0
+
+
+class _CorrectedError(Exception):
+    """Accepted rows were corrected: what is appended must rest on the snapshot after it."""
 
 
 @dataclass
@@ -63,6 +69,7 @@ class _Job:
     sha256: str
     now: datetime
     counts: Counter[str] = field(default_factory=Counter)
+    corrected: int = 0  # accepted rows, by an earlier attempt of this run
 
     @property
     def marker(self) -> str:
@@ -90,6 +97,7 @@ def ingest(
     lake: Lake,
     *,
     day: date | None = None,
+    earlier: int = 0,
     names: Sequence[str] = (),
     now: datetime | None = None,
 ) -> list[IngestResult]:
@@ -103,6 +111,8 @@ def ingest(
         Where the tables lie.
     day
         Put in place of `{date}` in paths; without it, every date that has a file.
+    earlier
+        So many dates before `day` are looked at, too: what was delivered late.
     names
         Sources and catalogues to take; none: all.
     now
@@ -127,13 +137,25 @@ def ingest(
     now = now or datetime.now(UTC)
     results = []
     for name, spec in _chosen(config, names):
-        files = find_files(spec.path, day, SUFFIXES[spec.format])
-        if not files:
-            logger.info("%s: no file for %s", name, day)
-        for file in files:
+        for file in _files(name, spec, day, earlier):
             job = _Job(lake, config, name, spec, file, _sha256(file), now)
             results.append(_ingest_file(job))
     return results
+
+
+def _files(name: str, spec: Spec, day: date | None, earlier: int) -> list[str]:
+    """Files of a source for a date and the dates before it, those of the date last."""
+    first = day - timedelta(days=earlier) if day else None
+    days = [first + timedelta(days=i) for i in range(earlier + 1)] if first else [None]
+    found: dict[str, None] = {}
+    for each in days:
+        files = find_files(spec.path, each, SUFFIXES[spec.format])
+        if not files and each == day:
+            logger.info("%s: no file for %s", name, day)
+        found |= dict.fromkeys(files)
+        if not dated(spec.path):
+            break
+    return list(found)
 
 
 def _chosen(config: Config, names: Sequence[str]) -> list[tuple[str, Spec]]:
@@ -161,7 +183,8 @@ def _ingest_file(job: _Job) -> IngestResult:
 
 
 def _until_committed(job: _Job, run: runs.Run) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt = 1
+    while True:
         job.counts.clear()
         # The commit rests on the snapshot in which the marker was missed: whoever commits the
         # same file after it is noticed.
@@ -173,10 +196,13 @@ def _until_committed(job: _Job, run: runs.Run) -> None:
         try:
             take = _ingest_log if job.table is INTERACTIONS else _ingest_items
             take(job, run, snapshot)
+        except _CorrectedError:
+            continue
         except ConflictError as conflict:
             if attempt == ATTEMPTS:
                 raise
             logger.info("%s: %s Trying again (%d).", job.label, conflict, attempt)
+            attempt += 1
         else:
             return
 
@@ -197,20 +223,28 @@ def _ingest_log(job: _Job, run: runs.Run, snapshot: DeltaTable) -> None:
             run.inputs["time"] = reading.time + (" (detected)" if reading.detected else "")
             if reading.detected:
                 logger.info("%s: times look like %s", job.label, reading.time)
-            _take_in(job, reading, append, quarantine)
+            corrections = Corrections(job.lake, snapshot.version())
+            _take_in(job, reading, append, quarantine, corrections)
             append.finish()
+            marker = (job.marker, marker_number(run.run_id))
+            if found := corrections.finish():
+                corrections.commit(stamps, marker, job.now)
+                job.corrected += found
+                raise _CorrectedError
             _reconcile(job, run, quarantine.reasons)
             run.outputs |= quarantine.commit()
-            extra = job.spec.extra_columns
-            version = append.commit((job.marker, marker_number(run.run_id)), extra)
-            run.outputs[INTERACTIONS.name] = version
+            run.outputs[INTERACTIONS.name] = append.commit(marker, job.spec.extra_columns)
     except BaseException:
         append.discard()
         raise
 
 
 def _take_in(
-    job: _Job, reading: Reading, append: PartitionedAppend, quarantine: Quarantine
+    job: _Job,
+    reading: Reading,
+    append: PartitionedAppend,
+    quarantine: Quarantine,
+    corrections: Corrections,
 ) -> None:
     """Read the whole log: new rows to the append, rejected ones to quarantine."""
     dates = job.lake.partition_rows(INTERACTIONS, append.snapshot.version())
@@ -221,11 +255,16 @@ def _take_in(
             quarantine.add(batch.rejected, line)
             fresh = known.fresh(batch.typed, batch.good)
             append.add(fresh)
+            if batch.accepted_rows > len(fresh):
+                corrections.add(batch.accepted, fresh)
             line += batch.rows
             job.counts["rows_read"] += batch.rows
             job.counts["accepted"] += len(fresh)
             job.counts["duplicates"] += batch.accepted_rows - len(fresh)
             bar.update(batch.rows)
+    # They stand already: corrected before the append, they are read as repeated here.
+    job.counts["corrected"] = job.corrected
+    job.counts["duplicates"] -= job.corrected
 
 
 def _ingest_items(job: _Job, run: runs.Run, snapshot: DeltaTable) -> None:
@@ -269,13 +308,16 @@ def _reconcile(job: _Job, run: runs.Run, reasons: Counter[str]) -> None:
     """Every row read must have ended in one place. Raises ContractError."""
     counts = job.counts
     counts["quarantined"] = reasons.total()
-    names = ("rows_read", "accepted", "duplicates", "quarantined")
+    names = ["rows_read", "accepted", "duplicates", "quarantined"]
+    if counts["corrected"]:
+        names.append("corrected")
     run.counts = {name: counts[name] for name in names}
     why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
     line = (
         f"{job.label}: read {counts['rows_read']:,} = accepted {counts['accepted']:,} "
         f"+ duplicates {counts['duplicates']:,} + quarantined {counts['quarantined']:,}"
         + (f" ({why})" if why else "")
+        + (f" + corrected {counts['corrected']:,}" if counts["corrected"] else "")
     )
     if counts["rows_read"] != sum(counts[name] for name in names[1:]):
         raise ContractError(f"{line}: these do not add up. Nothing of this file was ingested.")

@@ -1,6 +1,6 @@
 """One date through the whole chain: ingest, embed, score every shard, audit, publish."""
 
-from datetime import date
+from datetime import date, timedelta
 
 from pipeline.config import Config
 from pipeline.progress import logger
@@ -9,18 +9,52 @@ from pipeline.steps.ingest import ingest
 from pipeline.steps.plan import is_published, plan
 from pipeline.steps.publish import publish
 from pipeline.steps.score import score
+from pipeline.steps.status import cleaned_dates, stale_dates
 from pipeline.storage import runs
 from pipeline.storage.lake import Lake
 
 
-def run_night(config: Config, lake: Lake, day: date, model_version: str | None = None) -> runs.Run:
-    """Clean one date. A date whose inputs did not change is left as it is, and says so."""
-    ingest(config, lake, day=day)
+def run_night(
+    config: Config,
+    lake: Lake,
+    day: date,
+    model_version: str | None = None,
+    *,
+    late: bool = False,
+    override: str | None = None,
+) -> runs.Run:
+    """Clean one date. A date whose inputs did not change is left as it is, and says so.
+
+    With `late`, dates within `night.lateness_days` before it that changed since they were cleaned
+    are cleaned again, after it. `override`: see `publish`; it holds for `day` alone.
+    """
+    ingest(config, lake, day=day, earlier=config.night.lateness_days if late else 0)
     embed(config, lake)
+    done = clean(config, lake, day, model_version, override)
+    for earlier in late_dates(config, lake, day) if late else []:
+        clean(config, lake, earlier, model_version)
+    return done
+
+
+def clean(
+    config: Config,
+    lake: Lake,
+    day: date,
+    model_version: str | None = None,
+    override: str | None = None,
+) -> runs.Run:
+    """Score and publish one date of what the lake holds."""
     planned = plan(config, lake, day, model_version)
     if is_published(lake, planned):
         logger.info("%s is already published by %s: nothing to do", day, planned.run_id)
     else:
         for shard in range(planned.shards):
             score(config, lake, planned, shard)
-    return publish(config, lake, planned)
+    return publish(config, lake, planned, override)
+
+
+def late_dates(config: Config, lake: Lake, day: date) -> list[date]:
+    """Stale dates within the lateness window before `day`, the newest first."""
+    first = day - timedelta(days=config.night.lateness_days)
+    window = [d for d in cleaned_dates(lake) if first <= d < day]
+    return sorted(stale_dates(lake, window), reverse=True)

@@ -18,7 +18,7 @@ from pipeline.schemas import (
 )
 from pipeline.storage import runs
 from pipeline.storage.catalog import date_marker
-from pipeline.storage.lake import Lake, marker_number
+from pipeline.storage.lake import Lake, correction_key, marker_number
 
 # A model decides with the settings it was trained and calibrated with.
 DECIDING_SECTIONS = ("sequence", "model", "cloze", "decision")
@@ -87,6 +87,9 @@ def plan(
         "vectors": lake.partition_rows(ITEM_EMBEDDINGS, embeddings).get(encoder_id, 0),
         "model": version,
     }
+    corrected = lake.marker(INTERACTIONS, correction_key(day), interactions)
+    if corrected is not None:
+        inputs["corrected"] = corrected
     return Plan(
         run_id=runs.run_id("night", inputs, day),
         day=day,

@@ -14,24 +14,34 @@ from pipeline.schemas import CLEAN_INTERACTIONS, INTERACTIONS, SCORED_INTERACTIO
 from pipeline.steps.audit import audit
 from pipeline.steps.plan import Plan, is_published
 from pipeline.storage import catalog, files, runs, staging
-from pipeline.storage.lake import Lake, conform, marker_number
+from pipeline.storage.lake import Lake, conform, correction_key, marker_number
 
 
-def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
-    """Check the staged shards against `sql/checks/`, then commit them and swap the catalogue.
+def publish(
+    config: Config,
+    lake: Lake,
+    plan: Plan,
+    override: str | None = None,
+    *,
+    dry_run: bool = False,
+) -> runs.Run:
+    """Audit the staged shards (see `audit`), then commit them and swap the catalogue.
+
+    `override` is the reason why gates may be passed; it is recorded with what they measured.
+    With `dry_run` it ends before the first commit, and stands in `runs` as step `audit`.
 
     Raises
     ------
     UserError
         A shard has not been scored.
     ContractError
-        A check found rows that violate it. Nothing was published.
+        A check found rows that violate it, or a gate refused (GateError). Nothing was published.
     ConflictError
         Another run published this date at the same moment.
     """
     run = runs.Run(
         plan.run_id,
-        "publish",
+        "audit" if dry_run else "publish",
         plan.day,
         model_version=plan.model_version,
         encoder_id=plan.encoder_id,
@@ -44,8 +54,19 @@ def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
             interactions = _interactions(lake, plan)
             scored = _staged(lake, plan)
             clean = _kept(interactions, scored)
-            audit(config, lake, plan.day, interactions=interactions, scored=scored, clean=clean)
-            _commit(lake, plan, scored, clean)
+            passed = audit(
+                config,
+                lake,
+                plan.day,
+                interactions=interactions,
+                scored=scored,
+                clean=clean,
+                override=override,
+            )
+            if passed:
+                run.inputs["override"] = {"reason": override, "gates": passed}
+            if not dry_run:
+                _commit(lake, plan, scored, clean)
             run.counts = {
                 "interactions": interactions.height,
                 "kept": clean.height,
@@ -54,7 +75,7 @@ def publish(config: Config, lake: Lake, plan: Plan) -> runs.Run:
         # The whole state that readers see from now on: it can be read again by this run's name.
         run.outputs = dict(catalog.current_versions(lake))
     # After the run's own row is written, so that the catalogue shows it.
-    if run.status != runs.UNCHANGED or plan.day in staging.days(lake):
+    if not dry_run and (run.status != runs.UNCHANGED or plan.day in staging.days(lake)):
         catalog.build(lake, config.lake.catalog)
         staging.clear(lake, plan.run_id)
     return run
@@ -93,11 +114,15 @@ def _commit(lake: Lake, plan: Plan, scored: pl.DataFrame, clean: pl.DataFrame) -
     Both versions are pinned before the first commit: whoever commits in between is noticed.
     """
     key, number = catalog.date_marker(plan.day), marker_number(plan.run_id)
+    corrected = correction_key(plan.day)
+    seen = lake.marker(INTERACTIONS, corrected, plan.interactions_version)
+    seen_markers = [] if seen is None else [(corrected, seen)]
     frames = {SCORED_INTERACTIONS: scored, CLEAN_INTERACTIONS: clean}
     since = {table: lake.version(table) for table in frames}
     for table, frame in frames.items():
         if lake.marker(table, key, since[table]) != number:
-            lake.replace_date(table, plan.day, frame, (key, number), since=since[table])
+            markers = [(key, number), *seen_markers]
+            lake.replace_date(table, plan.day, frame, *markers, since=since[table])
     if not is_published(lake, plan):
         raise ConflictError(
             f"{plan.day}: another run published this date at the same time; run it again"

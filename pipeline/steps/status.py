@@ -1,5 +1,6 @@
 """What the lake holds, what was cleaned, what is stale, and what ran last. Reads only."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -9,7 +10,7 @@ from pipeline import columns as col
 from pipeline.models import checkpoint
 from pipeline.schemas import INTERACTIONS, RUNS, SCORED_INTERACTIONS, TABLES, Table
 from pipeline.storage import runs, staging
-from pipeline.storage.lake import Lake
+from pipeline.storage.lake import Lake, correction_key
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,45 @@ class Status:
 def status(lake: Lake, last: int = 10) -> Status:
     """Describe the lake from table metadata and the `runs` table; `last` runs are listed."""
     recorded = lake.scan(RUNS).collect()
-    published = recorded.filter(
-        pl.col(col.STEP) == "publish", pl.col(col.STATUS).is_in([runs.SUCCEEDED, runs.UNCHANGED])
-    )
-    cleaned = set(published[col.EVENT_DATE].to_list())
-    accepted = lake.partition_rows(INTERACTIONS)
-    scored = lake.partition_rows(SCORED_INTERACTIONS)
-    counts = {day: (accepted.get(day, 0), scored.get(day, 0)) for day in sorted(cleaned)}
+    cleaned = cleaned_dates(lake)
     return Status(
         tables=pl.DataFrame([_table_row(lake, table) for table in TABLES]),
         champion=checkpoint.champion(lake),
         cleaned=sorted(cleaned),
-        stale={day: pair for day, pair in counts.items() if pair[0] != pair[1]},
-        uncleaned=sorted(set(accepted) - cleaned),
+        stale=stale_dates(lake, cleaned),
+        uncleaned=sorted(set(lake.partition_rows(INTERACTIONS)) - cleaned),
         pending=staging.days(lake),
         last_runs=recorded.sort(col.STARTED_AT).tail(last),
     )
+
+
+def stale_dates(lake: Lake, cleaned: Iterable[date]) -> dict[date, tuple[int, int]]:
+    """Cleaned dates whose interactions changed since: more of them, or corrected ones.
+
+    Returns
+    -------
+    dict
+        date -> interactions now, interactions when it was cleaned.
+    """
+    accepted, scored = lake.open(INTERACTIONS), lake.open(SCORED_INTERACTIONS)
+    now = lake.partition_rows(INTERACTIONS, accepted.version())
+    then = lake.partition_rows(SCORED_INTERACTIONS, scored.version())
+    return {
+        day: (now.get(day, 0), then.get(day, 0))
+        for day in sorted(cleaned)
+        if now.get(day, 0) != then.get(day, 0)
+        or accepted.transaction_version(correction_key(day))
+        != scored.transaction_version(correction_key(day))
+    }
+
+
+def cleaned_dates(lake: Lake) -> set[date]:
+    """Dates that were published, empty ones too."""
+    done = [runs.SUCCEEDED, runs.UNCHANGED]
+    published = lake.scan(RUNS).filter(
+        pl.col(col.STEP) == "publish", pl.col(col.STATUS).is_in(done)
+    )
+    return set(published.select(col.EVENT_DATE).unique().collect().to_series())
 
 
 def _table_row(lake: Lake, table: Table) -> dict[str, object]:

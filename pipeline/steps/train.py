@@ -14,7 +14,8 @@ from pipeline.digests import digest
 from pipeline.encoders import encoder_id as name_encoder
 from pipeline.encoders.cache import read_vectors
 from pipeline.errors import UserError
-from pipeline.models import checkpoint
+from pipeline.models import checkpoint, parallel
+from pipeline.models.model import Model
 from pipeline.models.training import fit_model
 from pipeline.schemas import INTERACTIONS, ITEMS
 from pipeline.sequences import read_sequences
@@ -26,8 +27,10 @@ SECTIONS = ("sequence", "model", "cloze", "train", "decision")
 ENGINES = ("polars", "torch", "safetensors")
 
 
-def train(config: Config, lake: Lake, as_of: date, *, promote: bool = True) -> str:
+def train(config: Config, lake: Lake, as_of: date) -> str:
     """Fit a model on everything up to the end of `as_of`, unless it is there already.
+
+    It is not in use before it is promoted (`steps/promote.py`).
 
     Returns
     -------
@@ -36,11 +39,8 @@ def train(config: Config, lake: Lake, as_of: date, *, promote: bool = True) -> s
     Raises
     ------
     UserError
-        No interactions up to that date, no vectors for the encoder, or too few users; or to promote
-        a model that no night can use.
+        No interactions up to that date, no vectors for the encoder, or too few users.
     """
-    if promote:
-        checkpoint.refuse_prefixes(config.model.texts)
     origin = _origin(config, lake, as_of)
     version = runs.run_id(config.model.backbone, _identity(origin), as_of)
     run = runs.Run(
@@ -50,16 +50,19 @@ def train(config: Config, lake: Lake, as_of: date, *, promote: bool = True) -> s
         model_version=version,
         encoder_id=origin["encoder_id"],
     )
+    if parallel.rank():  # learns beside the first process, which alone writes
+        if not checkpoint.exists(lake, version):
+            _fit(config, lake, as_of, {"model_version": version, **origin})
+        return version
     with runs.record(lake, config, run):
         run.inputs = {name: origin[name] for name in ("interactions_version", "items_version")}
         run.outputs = {"model": version}
         if checkpoint.exists(lake, version):
             run.status = runs.UNCHANGED
         else:
-            run.counts = _fit(config, lake, as_of, {"model_version": version, **origin})
+            model, run.counts = _fit(config, lake, as_of, {"model_version": version, **origin})
+            checkpoint.save(lake, model)
         run.outputs["calibration"] = checkpoint.read_card(lake, version)["calibration"]
-        if promote:
-            checkpoint.promote(lake, version)
     return version
 
 
@@ -80,16 +83,22 @@ def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
         "config": config.model_dump(mode="json", include=set(SECTIONS)),
         "code_version": __version__,
         "seed": config.train.seed,
+        "processes": parallel.processes(),
     }
 
 
 def _identity(origin: dict[str, Any]) -> dict[str, Any]:
     """What two models must share to be the same. A later snapshot with the same rows does."""
     names = ("fingerprint", "items_version", "encoder_id", "config_digest")
-    return {name: origin[name] for name in names}
+    identity = {name: origin[name] for name in names}
+    if origin["processes"] > 1:  # sums in another order: other weights, in their last digits
+        identity["processes"] = origin["processes"]
+    return identity
 
 
-def _fit(config: Config, lake: Lake, as_of: date, card: dict[str, Any]) -> dict[str, int]:
+def _fit(
+    config: Config, lake: Lake, as_of: date, card: dict[str, Any]
+) -> tuple[Model, dict[str, int]]:
     if not card["interactions"]:
         raise UserError(f'no interactions up to {as_of} in {lake.root} (run "iadsr ingest")')
     sequences = read_sequences(lake, config.sequence, as_of, version=card["interactions_version"])
@@ -105,9 +114,8 @@ def _fit(config: Config, lake: Lake, as_of: date, card: dict[str, Any]) -> dict[
     }
     with reading_prefixes(config, lake) as prefixes:
         model = fit_model(config, sequences, vectors, card, prefixes=prefixes)
-    checkpoint.save(lake, model)
     users = sequences.select(pl.col(col.USER_ID).n_unique()).item()
-    return {
+    return model, {
         "interactions": sequences.height,
         "users": users,
         "items": model.instruments.vocabulary.height,

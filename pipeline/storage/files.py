@@ -13,7 +13,7 @@ from pathlib import Path
 from deltalake.exceptions import CommitFailedError, DeltaError
 from pyarrow import fs
 
-from pipeline.errors import UserError
+from pipeline.errors import StoreError
 
 
 def is_remote(root: str) -> bool:
@@ -76,7 +76,7 @@ def in_one_line(path: str) -> Iterator[None]:
         raise
     except (DeltaError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
+        raise StoreError(
             f"{path}: {reason} (check lake.path, its permissions, free space and credentials)"
         ) from None
 

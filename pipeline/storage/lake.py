@@ -112,15 +112,15 @@ class Lake:
             Another process committed the same marker at the same time, or after version `since`
             where that is given (what the caller knows of the table).
         """
-        self._write(table, data, marker, mode="append", since=since, merge_schema=merge_schema)
+        markers = [marker] if marker else []
+        self._write(table, data, *markers, mode="append", since=since, merge_schema=merge_schema)
 
     def replace_date(
         self,
         table: Table,
         day: date,
         frame: pl.DataFrame,
-        marker: tuple[str, int],
-        *,
+        *markers: tuple[str, int],
         since: int | None = None,
     ) -> None:
         """Put `frame` in place of all rows of one `event_date`, in one commit.
@@ -135,7 +135,7 @@ class Lake:
         self._write(
             table,
             frame,
-            marker,
+            *markers,
             mode="overwrite",
             predicate=predicate,
             since=since,
@@ -158,7 +158,8 @@ class Lake:
             Another process replaced the table at the same time, or after version `since`
             where that is given (what the caller knows of the table).
         """
-        self._write(table, frame, marker, mode="overwrite", since=since, alone=True)
+        markers = [marker] if marker else []
+        self._write(table, frame, *markers, mode="overwrite", since=since, alone=True)
 
     def delete_partition(self, table: Table, value: str, marker: tuple[str, int]) -> None:
         """Remove all rows of one partition, in one commit of metadata: no file is rewritten.
@@ -179,18 +180,17 @@ class Lake:
         self,
         table: Table,
         data: Any,
-        marker: tuple[str, int] | None,
-        *,
+        *markers: tuple[str, int],
         mode: Any,
         predicate: str | None = None,
         since: int | None = None,
         merge_schema: bool = False,
         alone: bool = False,
     ) -> None:
-        transactions = [Transaction(*marker)] if marker else []
+        transactions = [Transaction(*marker) for marker in markers]
         if alone:  # all such writes share a key, so that two at once conflict, even on no rows
             transactions.append(Transaction("replace_all", 1))
-        with self._committing(table, marker):
+        with self._committing(table, *markers):
             write_deltalake(
                 self.open(table, since),
                 data,
@@ -201,18 +201,23 @@ class Lake:
             )
 
     @contextmanager
-    def _committing(self, table: Table, marker: tuple[str, int] | None) -> Iterator[None]:
+    def _committing(self, table: Table, *markers: tuple[str, int]) -> Iterator[None]:
         """Turn a lost race into a ConflictError, and what the store fails at into one line."""
         try:
             with files.in_one_line(self.path(table.name)):
                 yield
         except CommitFailedError as error:
             reason = str(error).splitlines()[0]
-            subject = f"{table.name} ({marker[0]})" if marker else table.name
+            subject = f"{table.name} ({markers[0][0]})" if markers else table.name
             raise ConflictError(
                 f"{subject}: another run committed first ({reason}). "
                 "Nothing of this run was published; run it again."
             ) from None
+
+
+def correction_key(day: date) -> str:
+    """Key of the marker that says which run last corrected accepted interactions of a date."""
+    return f"corrected:{day.isoformat()}"
 
 
 def marker_number(run_id: str) -> int:

@@ -1,9 +1,10 @@
 """The `runs` table: one row per execution of a step, written when it ends, however it ends."""
 
 import json
+import logging
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -22,6 +23,9 @@ from pipeline.schemas import RUNS
 from pipeline.storage.lake import Lake, conform
 
 SUCCEEDED, UNCHANGED, FAILED = "succeeded", "unchanged", "failed"
+
+# Told of each run that ended, with its row of `runs`: whoever carries measurements on.
+listeners: list[Callable[[dict[str, Any]], None]] = []
 
 _ENGINES = ("polars", "deltalake", "duckdb", "torch", "transformers")
 
@@ -81,10 +85,33 @@ def record(lake: Lake, config: Config, run: Run) -> Iterator[Run]:
             col.ERROR: error,
         }
         _append(lake, row, failed=error is not None)
-    if run.status != FAILED:
-        counts = ", ".join(f"{name} {count:,}" for name, count in run.counts.items())
-        outcome = f"{run.status}: {counts}" if counts else run.status
-        logger.info("%s of %s %s", run.step, run.run_id, outcome)
+        logger.log(logging.ERROR if error else logging.INFO, "%s", line(row))
+        for listener in listeners:
+            listener(row)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A run in one line of `key=value`: what it was, how it ended, what it counted and took."""
+    counts = json.loads(row[col.COUNTS])
+    told = {
+        "step": row[col.STEP],
+        "run": row[col.RUN_ID],
+        "date": row[col.EVENT_DATE],
+        "shard": json.loads(row[col.INPUTS]).get("shard"),
+        "status": row[col.STATUS],
+        "seconds": round(row[col.DURATION_S], 1),
+        "peak_mib": row[col.PEAK_MEMORY_BYTES] >> 20,
+        **counts,
+        "removed_share": removed_share(counts),
+        "error": json.dumps(row[col.ERROR]) if row[col.ERROR] else None,
+    }
+    return " ".join(f"{key}={value}" for key, value in told.items() if value is not None)
+
+
+def removed_share(counts: dict[str, int]) -> float | None:
+    """Share of a night's, or a shard's, interactions that was removed; None: does not apply."""
+    rows = counts.get("interactions") or counts.get("scored")
+    return round(counts["removed"] / rows, 4) if rows and "removed" in counts else None
 
 
 def _peak_memory() -> int:

@@ -6,6 +6,7 @@ date whose publication is pending, in progress, or was cut short.
 
 import io
 import re
+from collections.abc import Collection
 from datetime import date, timedelta
 
 import polars as pl
@@ -41,6 +42,18 @@ def days(lake: Lake) -> list[date]:
     names = files.list_folders(lake.path(FOLDER))
     found = {match.group(1) for name in names if (match := _DAY.search(name))}
     return sorted(date.fromisoformat(day) for day in found)
+
+
+def drop_expired(lake: Lake, grace: timedelta, kept: Collection[date]) -> int:
+    """Remove folders in which nothing was written for `grace`, but of `kept`; returns how many."""
+    dropped = 0
+    for name in files.list_folders(lake.path(FOLDER)):
+        path, match = lake.path(FOLDER, name), _DAY.search(name)
+        day = date.fromisoformat(match.group(1)) if match else None
+        if day not in kept and files.age(path) > grace:
+            files.delete_folder(path)
+            dropped += 1
+    return dropped
 
 
 def clear(lake: Lake, run_id: str) -> None:

@@ -1,23 +1,29 @@
 """The DAGs, run by Airflow itself (`dag.test()` on SQLite), all in one slow-starting process."""
 
+import json
+import shutil
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from pipeline.models import checkpoint
 from pipeline.schemas import CLEAN_INTERACTIONS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.night import run_night
-from tests.conftest import NIGHT, Workspace
+from tests.conftest import NIGHT, NIGHTS, Workspace
 
 DAGS = Path(__file__).parents[2] / "dags"
 
 # Runs every DAG run that is asked for and prints the state of each; one process for all.
 RUNNER = """
-import os, sys
+import json, os, sys
 from pathlib import Path
 
-home, dags, config = sys.argv[1:4]
+home, dags, config, alerts = sys.argv[1:5]
 os.environ |= {
     "AIRFLOW_HOME": home,
     "AIRFLOW__CORE__DAGS_FOLDER": dags,
@@ -25,75 +31,145 @@ os.environ |= {
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
     "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "0",
     "IADSR_CONFIG": config,
+    "DAGS_ALERT_URL": alerts,
 }
 from airflow.utils.db import initdb
 initdb()
 from airflow.dag_processing.dagbag import BundleDagBag
-from datetime import datetime, timezone, timedelta
+from airflow.models.asset import AssetEvent
+from airflow.utils.session import create_session
 
 bag = BundleDagBag(Path(dags), bundle_path=Path(dags), bundle_name="dags-folder")
 assert not bag.import_errors, bag.import_errors
-for request in sys.argv[4:]:
-    dag_id, _, day = request.partition("=")
-    run = bag.dags[dag_id].test(run_conf={"date": day} if day else None)
-    tasks = sorted(f"{t.task_id}[{t.map_index}]={t.state}" for t in run.get_task_instances())
-    print("RUN", request, run.state.value, *tasks, flush=True)
+print("DAGS", json.dumps(sorted(bag.dags)))
+for dag in bag.dags.values():
+    assert dag.doc_md and dag.tags, dag.dag_id
+    assert all(t.owner and t.execution_timeout for t in dag.tasks), dag.dag_id
+for request in sys.argv[5:]:
+    dag_id, _, conf = request.partition("=")
+    run = bag.dags[dag_id].test(run_conf=json.loads(conf) if conf else None)
+    tasks = {f"{t.task_id}[{t.map_index}]": str(t.state) for t in run.get_task_instances()}
+    print("RUN", json.dumps([run.state.value, tasks]), flush=True)
+with create_session() as session:
+    for event in session.query(AssetEvent).order_by(AssetEvent.id):
+        print("EVENT", json.dumps([event.asset.name, event.extra]))
 """
 
 
-@pytest.fixture
-def airflow(tmp_path):
-    """Function that runs DAGs on a workspace: requests like "nightly_clean=2024-01-17"."""
+@dataclass
+class Done:
+    """What Airflow did: (state, task -> state) of each run, asset events, alerts."""
 
-    def run(workspace: Workspace, *requests: str) -> list[list[str]]:
-        command = [sys.executable, "-c", RUNNER, str(tmp_path / "airflow"), str(DAGS)]
+    dags: list[str]
+    runs: list[tuple[str, dict[str, str]]]
+    events: list[tuple[str, dict]]
+    alerts: list[dict]
+
+
+@pytest.fixture
+def alerts():
+    """A webhook on loopback: its address, and what was posted to it."""
+    posted = []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Webhook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", posted
+    server.shutdown()
+
+
+@pytest.fixture
+def airflow(tmp_path, alerts):
+    """Function that runs DAGs on a workspace: requests like 'nightly_clean={"date": ...}'."""
+
+    def run(workspace: Workspace, *requests: str) -> Done:
+        dags = shutil.copytree(DAGS, tmp_path / "dags")
+        shutil.copy(dags / "examples" / "train_recommender.py", dags)
+        command = [sys.executable, "-c", RUNNER, str(tmp_path / "airflow"), str(dags)]
         done = subprocess.run(
-            [*command, str(workspace.config_path), *requests],
+            [*command, str(workspace.config_path), alerts[0], *requests],
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("RUN ")]
-        assert len(lines) == len(requests)
-        return lines
+        lines = [line.partition(" ") for line in done.stdout.splitlines()]
+        told = {
+            kind: [json.loads(text) for mark, _, text in lines if mark == kind]
+            for kind in ("DAGS", "RUN", "EVENT")
+        }
+        assert len(told["RUN"]) == len(requests)
+        return Done(told["DAGS"][0], told["RUN"], told["EVENT"], alerts[1])
 
     return run
 
 
-def test_the_dags_train_and_clean_as_the_command_line_does(workspace, trained, copy_of, airflow):
+def request(dag_id: str, day: object = None, **conf: object) -> str:
+    return f"{dag_id}={json.dumps(conf | ({'date': str(day)} if day else {}))}"
+
+
+def test_the_dags_train_clean_and_maintain_as_the_command_line_does(
+    workspace, trained, copy_of, airflow
+):
     by_hand = copy_of(trained, "by-hand")
     run_night(by_hand.config, by_hand.lake, NIGHT)
     with workspace.config_path.open("a") as config:
-        config.write("\n[night]\nshards = 3\n")
+        config.write("\n[night]\nshards = 3\n\n[recommender]\nepochs = 1\n")
+    champion = checkpoint.champion(workspace.lake)
 
-    trained_run, night, again, failed = airflow(
+    done = airflow(
         workspace,
-        "train_aligner=2024-01-16",
-        f"nightly_clean={NIGHT}",
-        f"nightly_clean={NIGHT}",
-        "train_aligner=1999-01-01",
+        request("train_aligner", "2024-01-16"),
+        request("nightly_clean", NIGHT),
+        request("nightly_clean", NIGHT),
+        request("nightly_clean", NIGHTS[1], dry_run=True),
+        request("maintain_lake"),
+        request("train_recommender"),
+        request("train_aligner", "1999-01-01"),
+        request("nightly_clean", NIGHTS[2], model="no-such-model"),
     )
+    assert done.dags == ["maintain_lake", "nightly_clean", "train_aligner", "train_recommender"]
+    training, night, again, dry, upkeep, recommender, no_data, no_model = done.runs
 
-    assert trained_run[1] == "success"
-    assert night[1] == "success"
-    assert [task for task in night if task.startswith("score")] == [
-        "score[0]=success",
-        "score[1]=success",
-        "score[2]=success",
-    ]
+    assert training[0] == night[0] == again[0] == dry[0] == upkeep[0] == recommender[0] == "success"
+    assert [night[1][f"score[{i}]"] for i in range(3)] == ["success"] * 3
     for table in (SCORED_INTERACTIONS, CLEAN_INTERACTIONS):
         ours, expected = workspace.contents(table), by_hand.contents(table)
-        hidden = [name for name in ("source_file",) if name in ours.columns]
-        assert ours.drop(hidden).equals(expected.drop(hidden))
+        assert ours.drop("source_file", strict=False).equals(
+            expected.drop("source_file", strict=False)
+        )
+    runs = workspace.contents(RUNS).sort("started_at")
+    assert runs.filter(runs["step"] == "publish")["status"].to_list() == ["succeeded", "unchanged"]
+    assert runs.filter(runs["step"] == "audit")["status"].to_list() == ["succeeded"]
 
-    assert again[1] == "success"
-    publications = workspace.contents(RUNS).filter(workspace.contents(RUNS)["step"] == "publish")
-    assert sorted(publications["status"]) == ["succeeded", "unchanged"]
+    models, nights = (
+        [extra for name, extra in done.events if name == asset]
+        for asset in ("iadsr_model", "iadsr_clean_interactions")
+    )
+    assert [(e["model_version"], e["status"]) for e in models] == [(champion, "unchanged")]
+    assert [e["status"] for e in nights] == ["succeeded", "unchanged", "dry run"]
+    published = nights[0]
+    assert published["date"] == str(NIGHT)
+    assert published["interactions"] == workspace.contents(SCORED_INTERACTIONS).height
+    assert published["removed_share"] == pytest.approx(
+        published["removed"] / published["interactions"], abs=1e-4
+    )
 
-    assert failed[1] == "failed"
-    assert "train[-1]=failed" in failed
+    assert (no_data[0], no_data[1]["train[-1]"]) == ("failed", "failed")
+    assert (no_model[0], no_model[1]["plan[-1]"]) == ("failed", "failed")
+    assert [alert["task"] for alert in done.alerts] == ["train", "plan"]
+    assert done.alerts[0]["command"] == "iadsr train --date 1999-01-01 --no-promote"
+    assert "no interactions up to 1999-01-01" in done.alerts[0]["reason"]
+    assert done.alerts[1]["command"] == f"iadsr run --date {NIGHTS[2]} --model no-such-model"
 
 
 def test_a_run_works_on_the_day_before_it_fires():
@@ -106,11 +182,37 @@ end = datetime(2024, 1, 1, 2, tzinfo=timezone.utc)
 assert str(date_of({"data_interval_end": end})) == "2023-12-31"
 assert str(date_of({"data_interval_end": end, "params": {"date": "2020-02-29"}})) == "2020-02-29"
 assert str(date_of({"data_interval_end": end, "params": {"date": None}})) == "2023-12-31"
+summer = datetime.fromisoformat("2024-04-01T00:30:00+02:00")  # 31 March, 22:30 UTC
+assert str(date_of({"data_interval_end": summer})) == "2024-03-30"
 try:
     date_of({"params": {}})
 except ValueError as error:
     assert '{"date": "YYYY-MM-DD"}' in str(error)
 else:
     raise AssertionError("no date, and no error")
+"""
+    subprocess.run([sys.executable, "-c", code, str(DAGS)], check=True)
+
+
+def test_an_alert_names_the_command_that_runs_exactly_the_failed_piece_again():
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from datetime import datetime, timezone
+from types import SimpleNamespace as Thing
+from iadsr_alerts import describe
+planned = {"day": "2024-01-17", "shards": 4, "model_version": "m"}
+piece = Thing(op_kwargs={"planned": planned, "shard": 2})
+task = Thing(dag_id="nightly_clean", task_id="score", map_index=2, task=piece)
+at = datetime(2024, 1, 17, 2, tzinfo=timezone.utc)
+context = {"task_instance": task, "run_id": "r", "logical_date": at}
+told = describe(context | {"exception": OSError("no space\\nleft")})
+assert told["command"] == "iadsr score --date 2024-01-17 --shard 2/4 --model m", told
+assert told["reason"] == "no space"
+span = "--start-date 2024-01-17T02:00:00+00:00 --end-date 2024-01-17T02:00:00+00:00"
+assert told["airflow"].endswith(span)
+task.task_id = "publish"
+command = describe(context)["command"]
+assert command == "iadsr publish --date 2024-01-17 --shards 4 --model m", command
 """
     subprocess.run([sys.executable, "-c", code, str(DAGS)], check=True)

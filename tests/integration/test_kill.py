@@ -10,6 +10,7 @@ import pytest
 from pipeline.steps.embed import embed
 from pipeline.steps.ingest import ingest
 from pipeline.steps.night import run_night
+from pipeline.steps.promote import promote
 from pipeline.steps.train import train
 from tests.conftest import (
     NIGHT,
@@ -69,7 +70,7 @@ def before_the_night(tmp_path_factory) -> Workspace:
         config.write("\n[encoder]\ncommit_texts = 6\n")
     ingest(workspace.config, workspace.lake)
     embed(workspace.config, workspace.lake)
-    train(workspace.config, workspace.lake, TRAINED)
+    promote(workspace.config, workspace.lake, train(workspace.config, workspace.lake, TRAINED))
     write_csv(workspace.data / "items.csv", header, items())
     night = [row for row in clicks() if 1705449600 <= row[2] < 1705536000]
     broken = workspace.data / "clicks-night.csv"

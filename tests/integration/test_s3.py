@@ -12,6 +12,7 @@ from pipeline.steps.embed import embed
 from pipeline.steps.explain import explain
 from pipeline.steps.ingest import ingest
 from pipeline.steps.night import run_night
+from pipeline.steps.promote import promote
 from pipeline.steps.status import status
 from pipeline.steps.train import train
 from pipeline.storage import files
@@ -40,7 +41,7 @@ def test_a_lake_on_s3_holds_what_a_local_one_does(workspace, bucket):
     lake = Lake(config.lake.path)
     ingest(config, lake)
     embed(config, lake)
-    train(config, lake, TRAINED)
+    promote(config, lake, train(config, lake, TRAINED))
     assert run_night(config, lake, NIGHT).status == "succeeded"
     assert run_night(config, lake, NIGHT).status == "unchanged"
     assert status(lake).cleaned == [NIGHT]

@@ -51,11 +51,8 @@ def sound_night() -> dict[str, pl.DataFrame]:
         "interactions": conform(interactions, INTERACTIONS),
         "scored": conform(scored, SCORED_INTERACTIONS),
         "clean": conform(interactions.filter(pl.col("interaction_id") != 2), CLEAN_INTERACTIONS),
-        "recent_nights": pl.DataFrame(
-            schema={"event_date": pl.Date, "scored_rows": pl.UInt32, "removed_share": pl.Float64}
-        ),
         "reasons": pl.DataFrame({"reason": list(REASONS)}),
-        "settings": pl.DataFrame([{"event_date": DAY, "max_removed_share": 0.3, "min_rows": 100}]),
+        "settings": pl.DataFrame([{"event_date": DAY}]),
     }
 
 
@@ -169,32 +166,3 @@ def test_mixed_or_missing_provenance_is_found(values):
     tables = sound_night()
     alter(tables, "scored", 1, **values)
     assert len(violations("provenance_is_complete", tables)) == 1
-
-
-def night_of(rows: int, removed: int) -> pl.DataFrame:
-    return pl.DataFrame({"decision": ["remove"] * removed + ["keep"] * (rows - removed)})
-
-
-def usual_nights(share: float, rows: int = 1000) -> pl.DataFrame:
-    return pl.DataFrame({"scored_rows": [rows] * 10, "removed_share": [share] * 10})
-
-
-def test_a_removal_share_above_the_limit_is_refused():
-    tables = sound_night() | {"scored": night_of(1000, 301)}
-    assert violations("removal_share_is_usual", tables)[0]["removed_share"] == 0.301
-    assert violations("removal_share_is_usual", tables | {"scored": night_of(1000, 300)}) == []
-
-
-def test_a_removal_share_that_jumps_out_of_its_band_is_refused():
-    tables = sound_night() | {"recent_nights": usual_nights(0.04), "scored": night_of(1000, 95)}
-    assert violations("removal_share_is_usual", tables)[0]["usual_upper_bound"] == 0.09
-    assert violations("removal_share_is_usual", tables | {"scored": night_of(1000, 85)}) == []
-
-
-def test_small_nights_neither_make_the_band_nor_are_held_to_it():
-    tables = sound_night() | {
-        "recent_nights": usual_nights(0.0, rows=10),
-        "scored": night_of(1000, 200),
-    }
-    assert violations("removal_share_is_usual", tables) == []
-    assert violations("removal_share_is_usual", tables | {"scored": night_of(50, 50)}) == []

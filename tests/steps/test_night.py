@@ -1,5 +1,6 @@
 """A night, end to end: what is published, that it can be repeated, and what it does not read."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 
 from pipeline import columns as col
-from pipeline.errors import ConflictError, UserError
+from pipeline.errors import ConflictError, GateError, UserError
 from pipeline.schemas import CLEAN_INTERACTIONS, INTERACTIONS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.ingest import ingest
 from pipeline.steps.night import run_night
@@ -100,6 +101,46 @@ def test_a_late_event_makes_its_date_stale_until_it_is_cleaned_again(workspace):
     night(workspace)
     assert status(workspace.lake).stale == {}
     assert workspace.contents(SCORED_INTERACTIONS).height == before + 1
+
+
+def deliver_late(workspace: Workspace, day, item: str = "g0-0") -> None:
+    """One more event of a date, in a file of its own."""
+    at = int(datetime.combine(day, datetime.min.time(), UTC).timestamp())
+    write_clicks(workspace.data / f"clicks-late-{day}.csv", [("user3", item, at)])
+
+
+def test_the_next_night_cleans_what_changed_within_the_lateness_window(workspace):
+    for day in NIGHTS[:2]:
+        night(workspace, day)
+    before = workspace.contents(SCORED_INTERACTIONS).height
+    deliver_late(workspace, NIGHTS[0])
+    run_night(workspace.config, workspace.lake, NIGHTS[2], late=True)
+    assert status(workspace.lake).stale == {}
+    third = workspace.contents(SCORED_INTERACTIONS).filter(pl.col(col.EVENT_DATE) == NIGHTS[2])
+    assert workspace.contents(SCORED_INTERACTIONS).height == before + 1 + third.height
+
+
+def test_what_changed_before_the_lateness_window_stays_listed(workspace):
+    night(workspace, NIGHTS[0])
+    deliver_late(workspace, NIGHTS[0])
+    run_night(workspace.config, workspace.lake, NIGHTS[0] + timedelta(days=4), late=True)
+    assert list(status(workspace.lake).stale) == [NIGHTS[0]]
+
+
+def test_a_gate_refuses_an_unusual_night_and_a_recorded_reason_overrides_it(workspace):
+    strict = workspace.config.gate.model_copy(update={"max_removed_share": 1e-6, "min_rows": 1})
+    config = workspace.config.model_copy(update={"gate": strict})
+    with pytest.raises(GateError, match=r"removal_share_is_usual refuses .*removed_share=0\."):
+        run_night(config, workspace.lake, NIGHT)
+    assert workspace.contents(SCORED_INTERACTIONS).is_empty()
+
+    run_night(config, workspace.lake, NIGHT, override="a campaign ran")
+    assert not workspace.contents(SCORED_INTERACTIONS).is_empty()
+    published = workspace.contents(RUNS).filter(pl.col("step") == "publish").sort("started_at")
+    assert published["status"].to_list() == ["failed", "succeeded"]
+    override = json.loads(published["inputs"][-1])["override"]
+    assert override["reason"] == "a campaign ran"
+    assert "max_removed_share" in override["gates"]["removal_share_is_usual"][0]
 
 
 def test_a_date_without_events_is_published_empty(workspace):

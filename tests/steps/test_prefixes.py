@@ -23,6 +23,7 @@ from pipeline.steps import prefixes as step
 from pipeline.steps.evaluate import evaluate
 from pipeline.steps.plan import plan
 from pipeline.steps.prefixes import joined, reading_prefixes
+from pipeline.steps.promote import promote
 from pipeline.steps.train import train
 from pipeline.storage.lake import Lake
 from tests.conftest import NIGHT, TRAINED, Workspace
@@ -134,11 +135,10 @@ def test_a_night_cannot_use_such_a_model(workspace: Workspace, fake: Fake) -> No
     config, lake = asking_for_prefixes(workspace.config), workspace.lake
     champion = checkpoint.champion(lake)
     refusals: list[Callable[[str], object]] = [
-        lambda _: train(config, lake, TRAINED),
-        lambda version: checkpoint.promote(lake, version),
+        lambda version: promote(config, lake, version),
         lambda version: plan(config, lake, NIGHT, version),
     ]
-    version = train(config, lake, TRAINED, promote=False)
+    version = train(config, lake, TRAINED)
     assert version != champion
     for refused in refusals:
         with pytest.raises(UserError, match="is for comparisons, no night can use it"):

@@ -49,13 +49,11 @@ def test_later_events_do_not_change_the_name_of_a_model(workspace):
     assert train(workspace.config, workspace.lake, AS_OF) == before
 
 
-def test_a_model_need_not_be_promoted(workspace):
+def test_a_model_is_not_in_use_before_it_is_promoted(workspace):
     before = checkpoint.champion(workspace.lake)
     config = workspace.config
     other = config.train.model_copy(update={"seed": 1})
-    version = train(
-        config.model_copy(update={"train": other}), workspace.lake, AS_OF, promote=False
-    )
+    version = train(config.model_copy(update={"train": other}), workspace.lake, AS_OF)
     assert version != before
     assert checkpoint.champion(workspace.lake) == before
     assert checkpoint.load(workspace.lake, version).version == version
