@@ -39,7 +39,6 @@ from pipeline.storage.lake import Lake, conform
 BARE = Path(__file__).with_name("parts") / "bare_vllm.py"
 FLOOR = 1.05  # the step may take so many times the bare loop's time
 SECOND_NIGHT_S = 5.0
-PREFIX_SAMPLE = 200
 GPU_FLOPS, GPU_USE = 989e12, 0.4  # an H100's bfloat16 peak, and the share that is reached
 PARAMETERS = {"Qwen3-Embedding-0.6B": 0.6e9, "Qwen3-Embedding-4B": 4e9, "a Llama of 8 B": 8e9}
 
@@ -65,9 +64,9 @@ def read_titles(folder: Path | None, log: pl.DataFrame) -> dict[str, str]:
     return dict(zip(log[col.ITEM_ID].unique().sort(), drawn, strict=True))
 
 
-def prefixes(log: pl.DataFrame, titles: dict[str, str]) -> list[str]:
+def prefixes(log: pl.DataFrame, titles: dict[str, str], count: int) -> list[str]:
     """A sample of what the paper's code embeds: the titles of a sequence up to a position."""
-    at = np.sort(np.random.default_rng(0).choice(log.height, PREFIX_SAMPLE, replace=False))
+    at = np.sort(np.random.default_rng(0).choice(log.height, count, replace=False))
     users, items = log[col.USER_ID], log[col.ITEM_ID]
     first = users.search_sorted(users[at.tolist()])
     return [
@@ -152,6 +151,7 @@ def with_transformers(config: EncoderConfig, titles: list[str]) -> Took:
         def update(self, n: int) -> None: ...
 
     with encoders.load(config.model_copy(update={"backend": "transformers"})) as encoder:
+        encoder.encode(titles[:64], Silent())
         cpu, start = time.process_time(), time.perf_counter()
         encoder.encode(titles, Silent())
         return Took(time.perf_counter() - start, time.process_time() - cpu, 0)
@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prefixes", type=int, default=200, help="texts of the paper's code")
     parser.add_argument("--model", default=EncoderConfig().model)
     arguments = parser.parse_args()
     log = read_log(arguments.data)
@@ -193,18 +194,18 @@ def main() -> None:
                 lake = new_lake(folder / f"lake{number}", texts)
                 bare.append(embed_bare(texts))
                 ours.append(timed_step(config, lake, encoder)[0])
-            prefix = embed_bare(prefixes(log, titles))
+            prefix = embed_bare(prefixes(log, titles, arguments.prefixes))
         start = time.perf_counter()
         second = embed(config, lake)
         second_s = time.perf_counter() - start
         plain = with_transformers(encoder_config, texts)
     report(arguments, started, {"LLM.embed()": bare, "iadsr embed": ours, "transformers": [plain]})
-    of_titles, of_prefixes = median(bare), log.height / PREFIX_SAMPLE
+    of_titles, of_prefixes = median(bare), log.height / arguments.prefixes
     print(
         f"\nThe whole log, with the bare engine: {len(distinct):,} titles, "
         f"{len(distinct) * of_titles.seconds / len(texts) / 60:,.1f} min; {log.height:,} texts of "
-        f"{prefix.tokens / PREFIX_SAMPLE:.0f} tokens, one a position, "
-        f"{prefix.seconds * of_prefixes / 60:,.0f} min (extrapolated from {PREFIX_SAMPLE})."
+        f"{prefix.tokens / arguments.prefixes:.0f} tokens, one a position, "
+        f"{prefix.seconds * of_prefixes / 60:,.0f} min (extrapolated from {arguments.prefixes})."
     )
     project(of_titles.tokens / len(texts), median(ours).seconds / len(texts), arguments.model)
     print(
