@@ -166,14 +166,14 @@ def test_a_full_disk(workspace, trained, copy_of, tmp_path):
         lake = {"IADSR_LAKE__PATH": str(disk / "lake")}
         assert start(workspace, "run", "--date", str(NIGHTS[0]), **lake).wait(120) == 0
         ballast = disk / "ballast"
-        with ballast.open("wb") as stream, pytest.raises(OSError, match="No space left"):
+        full = pytest.raises(OSError, match="No space left")
+        with ballast.open("wb", buffering=0) as stream, full:
             while True:
                 stream.write(b"x" * 4096)
-                stream.flush()
 
-        full = start(workspace, "run", "--date", str(NIGHTS[1]), **lake)
-        said = full.communicate()[1]
-        assert full.returncode == 2, said
+        night = start(workspace, "run", "--date", str(NIGHTS[1]), **lake)
+        said = night.communicate()[1]
+        assert night.returncode == 2, said
         assert "No space left" in said.splitlines()[-1]
         with duckdb.connect(disk / "lake" / "catalog.duckdb", read_only=True) as reader:
             days = reader.execute("SELECT DISTINCT event_date FROM clean_interactions").fetchall()
