@@ -39,7 +39,7 @@ lint: $(VENV)/.installed  ## style and types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: $(VENV)/.installed  ## the benchmarks, on generated data
+bench: $(VENV)/.installed $(VLLM)/.installed  ## the benchmarks, on generated data
 	@missed=0; for script in benchmarks/*.py; do echo "== $$script"; \
 		$(BIN)/python "$$script" || missed=1; done; exit $$missed
 
