@@ -47,7 +47,7 @@ docs: $(VENV)/.installed  ## the pages of docs/ that are made from the code
 	$(BIN)/python docs/generate.py
 
 .PHONY: bench
-bench: $(VENV)/.installed  ## the benchmarks, on generated data
+bench: $(VENV)/.installed $(VLLM)/.installed  ## the benchmarks, on generated data
 	@missed=0; for script in benchmarks/*.py; do echo "== $$script"; \
 		$(BIN)/python "$$script" || missed=1; done; exit $$missed
 

@@ -139,6 +139,8 @@ class Engine:
         zero vector.
         """
         order = sorted((i for i in range(len(tokens)) if tokens[i]), key=lambda i: -len(tokens[i]))
+        if not order:
+            return np.zeros((len(tokens), self.dim), dtype=np.float32)
         found = self._llm.encode(
             [{"prompt_token_ids": tokens[i]} for i in order],
             pooling_task="embed",

@@ -95,7 +95,9 @@ class Worker:
 
     def port_was_taken(self) -> bool:
         """Whether vLLM died of a port that another process took first."""
-        return _PORT_TAKEN in self._log.read_text(errors="replace").lower()
+        with contextlib.suppress(OSError):  # whoever cleans /tmp may have been here
+            return _PORT_TAKEN in self._log.read_text(errors="replace").lower()
+        return False
 
     def fate(self) -> str:
         """How the process ended, in words."""
