@@ -80,6 +80,15 @@ def test_a_notebook_whose_loop_runs_already_can_embed_too(server):
     assert_right(asyncio.run(cell()))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a shell starts in the background ignores interrupts; this test run may be."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_all_requests_at_once(server):
     server.delay = 5
     waiting = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
