@@ -21,7 +21,7 @@ import pytest
 
 from pipeline import encoders
 from pipeline.config import Config, EncoderConfig
-from pipeline.encoders import Encoder
+from pipeline.encoders import Encoder, interpreter
 from pipeline.encoders.cache import read_vectors
 from pipeline.encoders.folder import find
 from pipeline.errors import UserError
@@ -29,13 +29,13 @@ from pipeline.schemas import ITEMS
 from pipeline.steps.embed import embed
 from pipeline.storage.lake import Lake, conform
 
-PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
+PYTHON = Path(__file__).parents[2] / interpreter.BUILT
 KEY = "sk-loopback"
 START_S = 400  # on a busy machine; alone it takes about half a minute
 TITLES = [f"{colour} {thing}, {n} ml" for n in (50, 100) for colour in ("Red", "Rosé", "黒")
           for thing in ("lipstick", "shampoo for dry hair", "nail polish", "soap")]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-vllm: run `make vllm`")
+pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="no vLLM: run `make vllm`")
 
 
 @pytest.fixture(scope="module")

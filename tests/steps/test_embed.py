@@ -6,40 +6,27 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import sha256
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
 from pipeline import encoders
 from pipeline.config import Config, EncoderConfig
-from pipeline.encoders import Encoded
 from pipeline.encoders.cache import read_vectors
 from pipeline.errors import ConfigError, ContractError
-from pipeline.progress import Progress
-from pipeline.schemas import ITEM_EMBEDDINGS, ITEMS, RUNS
+from pipeline.schemas import ITEM_EMBEDDINGS, RUNS
 from pipeline.steps.embed import EmbedResult, embed
-from pipeline.storage.lake import Lake, conform
+from pipeline.storage.lake import Lake
+from tests.steps.fakes import Fake, put_items
 
-DIM = 384
 SMALL = Config(encoder=EncoderConfig(commit_texts=4))
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
-
-
-def put_items(lake: Lake, texts: dict[str, str | None]) -> None:
-    hashes = [sha256(text.encode()).hexdigest() if text else None for text in texts.values()]
-    rows = {"item_id": list(texts), "text": list(texts.values()), "text_hash": hashes}
-    lake.replace_all(
-        ITEMS, conform(pl.DataFrame(rows, schema_overrides={"text": pl.String}), ITEMS)
-    )
 
 
 def titles(n: int) -> dict[str, str | None]:
@@ -49,37 +36,6 @@ def titles(n: int) -> dict[str, str | None]:
 def stored(lake: Lake) -> list[tuple[str, bytes]]:
     rows = lake.scan(ITEM_EMBEDDINGS).sort("text_hash").collect()
     return [(h, np.asarray(v).tobytes()) for h, v in rows.select("text_hash", "vector").rows()]
-
-
-class Fake:
-    """Each text's vector is drawn from its own bytes."""
-
-    dim = DIM
-
-    def __init__(self) -> None:
-        self.read: list[str] = []
-        self.before_each: Callable[[], object] = lambda: None
-        self.spoil: Callable[[np.ndarray], np.ndarray] = lambda vectors: vectors
-
-    def encode(self, texts: Sequence[str], progress: Progress) -> Encoded:
-        self.before_each()
-        self.read += texts
-        progress.update(len(texts))
-        seeds = [int(sha256(text.encode()).hexdigest()[:8], 16) for text in texts]
-        rows = [np.random.default_rng(seed).normal(size=DIM) for seed in seeds]
-        return Encoded(self.spoil(np.array(rows, dtype=np.float32)), truncated=0)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    fake = Fake()
-
-    @contextmanager
-    def load(config: EncoderConfig) -> Iterator[Fake]:
-        yield fake
-
-    monkeypatch.setattr(encoders, "load", load)
-    return fake
 
 
 def counts(result: EmbedResult) -> tuple[int, int, int, int]:

@@ -1,8 +1,7 @@
 """The paper's joined texts: what is embedded, once, apart from the items' vectors."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from pipeline import encoders
-from pipeline.config import Config, EncoderConfig
+from pipeline.config import Config
 from pipeline.configuration import override
 from pipeline.encoders.cache import read_vectors
 from pipeline.errors import UserError
@@ -27,7 +26,7 @@ from pipeline.steps.promote import promote
 from pipeline.steps.train import train
 from pipeline.storage.lake import Lake
 from tests.conftest import NIGHT, TRAINED, Workspace
-from tests.steps.test_embed import Fake, put_items
+from tests.steps.fakes import Fake, put_items
 
 
 def sequences(*rows: tuple[str, str | None]) -> pl.DataFrame:
@@ -36,18 +35,6 @@ def sequences(*rows: tuple[str, str | None]) -> pl.DataFrame:
 
 def whole(x_TK: torch.Tensor) -> torch.Tensor:
     return x_TK
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    fake = Fake()
-
-    @contextmanager
-    def load(config: EncoderConfig) -> Iterator[Fake]:
-        yield fake
-
-    monkeypatch.setattr(encoders, "load", load)
-    return fake
 
 
 def asking_for_prefixes(config: Config) -> Config:
