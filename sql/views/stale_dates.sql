@@ -1,4 +1,4 @@
--- One row is a published date whose interactions have changed since: clean it again.
+-- One row is a published date whose interactions have changed in number since: clean it again.
 CREATE OR REPLACE VIEW stale_dates AS
 WITH published AS (
     SELECT
@@ -36,7 +36,7 @@ LEFT JOIN decided USING (event_date)
 WHERE coalesce(accepted.interactions, 0) <> coalesce(decided.scored, 0);
 
 COMMENT ON VIEW stale_dates IS
-'One row is a published date whose interactions have changed since: clean it again.';
+'One row is a published date whose interactions have changed in number since: clean it again.';
 COMMENT ON COLUMN stale_dates.event_date IS 'UTC date';
 COMMENT ON COLUMN stale_dates.interactions IS 'accepted interactions of the date now';
 COMMENT ON COLUMN stale_dates.scored IS 'interactions of the date that have a decision';
