@@ -36,6 +36,12 @@ test: $(VENV)/.installed  ## all tests
 integration: $(VENV)/.integration  ## PostgreSQL, Redis, Celery, faults: some 20 minutes
 	$(BIN)/python -m pytest -m integration tests/integration
 
+# Debian's packages for the tests that start a real server or a real browser; without them those are skipped.
+.PHONY: system
+system:  ## PostgreSQL, Redis and Chromium by apt-get (as root): for the tests that start them
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends postgresql redis-server chromium
+
 .PHONY: lint
 lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff check .
