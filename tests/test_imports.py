@@ -82,6 +82,13 @@ def test_parsing_the_dags_loads_nothing_heavy(tmp_path: Path) -> None:
     assert loaded_by(code, {"AIRFLOW_HOME": str(tmp_path)}) == set()
 
 
+def test_steps_that_compute_no_tensors_do_not_load_torch() -> None:
+    """Airflow runs each of them in a process of its own, every night."""
+    steps = ("ingest", "embed", "plan", "publish", "status", "maintain")
+    code = "\n".join(f"import pipeline.steps.{step}" for step in steps)
+    assert "torch" not in loaded_by(code)
+
+
 @pytest.mark.parametrize("file", MODULES, ids=name_of)
 def test_imports_go_one_way(file: Path) -> None:
     own = file.relative_to(ROOT / "pipeline").parts[0].removesuffix(".py")

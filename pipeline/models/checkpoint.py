@@ -1,22 +1,23 @@
 """Models in the lake: `models/<version>/` holds weights, vocabulary and card; no pickles.
 
 The card is written last and carries the checksum of the others: without it there is no model.
+Torch is loaded where tensors are: planning and publishing a night read cards only.
 """
 
 import hashlib
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
 
 from pipeline.config import ClozeConfig, DecisionConfig, ModelConfig, SequenceConfig
 from pipeline.errors import ContractError, UserError
-from pipeline.models.model import Model, Settings, from_tensors
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
+
+if TYPE_CHECKING:
+    from pipeline.models.model import Model
 
 FOLDER = "models"
 CHAMPION = "champion.json"
@@ -26,8 +27,10 @@ VOCABULARY = "vocabulary.parquet"
 SECTIONS = ("sequence", "model", "cloze", "decision")  # that a model is used with
 
 
-def save(lake: Lake, model: Model) -> str:
+def save(lake: Lake, model: "Model") -> str:
     """Write the model under its version, the card last; returns the version."""
+    from safetensors.torch import save as tensors_to_bytes
+
     table = io.BytesIO()
     model.instruments.vocabulary.write_parquet(table)
     tensors = {name: x.contiguous() for name, x in model.tensors().items()}
@@ -45,7 +48,7 @@ def exists(lake: Lake, version: str) -> bool:
     return files.exists(lake.path(FOLDER, version, CARD))
 
 
-def load(lake: Lake, version: str) -> Model:
+def load(lake: Lake, version: str) -> "Model":
     """Read a model and check it against its card.
 
     Raises
@@ -55,6 +58,10 @@ def load(lake: Lake, version: str) -> Model:
     ContractError
         A file is missing or is not the one that the card describes.
     """
+    from safetensors.torch import load as tensors_from_bytes
+
+    from pipeline.models.model import Settings, from_tensors
+
     card = read_card(lake, version)
     contents = {name: _checked(lake, version, name, card) for name in (WEIGHTS, VOCABULARY)}
     sections = card["config"]
