@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.observability import stats
 from iadsr_alerts import alert
+from iadsr_lineage import name_tables
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -82,16 +84,19 @@ def session() -> "Iterator[tuple[Config, Lake]]":
     from pipeline.storage import runs
     from pipeline.storage.lake import Lake
 
+    before = len(runs.listeners)
     runs.listeners.append(_measure)
     try:
         config = load().config
-        yield config, Lake(config.lake.path)
+        lake = Lake(config.lake.path)
+        runs.listeners.append(partial(name_tables, get_current_context()["task"], lake.root))
+        yield config, lake
     except StoreError:
         raise
     except (UserError, ContractError) as error:
         raise AirflowFailException(str(error)) from None
     finally:
-        runs.listeners.remove(_measure)
+        del runs.listeners[before:]
 
 
 def _measure(row: dict[str, Any]) -> None:

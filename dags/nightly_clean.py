@@ -89,8 +89,8 @@ with DAG(
     @task
     def plan() -> list[dict[str, Any]]:
         """Pin the snapshots and the model for the date, and for those that changed late."""
-        from pipeline.steps.night import late_dates
         from pipeline.steps.plan import plan as step
+        from pipeline.steps.status import late_dates
 
         context = get_current_context()
         with session() as (config, lake):

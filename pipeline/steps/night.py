@@ -1,6 +1,6 @@
 """One date through the whole chain: ingest, embed, score every shard, audit, publish."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from pipeline.config import Config
 from pipeline.progress import logger
@@ -9,7 +9,7 @@ from pipeline.steps.ingest import ingest
 from pipeline.steps.plan import is_published, plan
 from pipeline.steps.publish import publish
 from pipeline.steps.score import score
-from pipeline.steps.status import cleaned_dates, stale_dates
+from pipeline.steps.status import late_dates
 from pipeline.storage import runs
 from pipeline.storage.lake import Lake
 
@@ -51,10 +51,3 @@ def clean(
         for shard in range(planned.shards):
             score(config, lake, planned, shard)
     return publish(config, lake, planned, override)
-
-
-def late_dates(config: Config, lake: Lake, day: date) -> list[date]:
-    """Stale dates within the lateness window before `day`, the newest first."""
-    first = day - timedelta(days=config.night.lateness_days)
-    window = [d for d in cleaned_dates(lake) if first <= d < day]
-    return sorted(stale_dates(lake, window), reverse=True)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from pipeline import columns as col
+from pipeline.config import Config
 from pipeline.models import checkpoint
 from pipeline.schemas import INTERACTIONS, RUNS, SCORED_INTERACTIONS, TABLES, Table
 from pipeline.storage import runs, staging
@@ -59,6 +60,13 @@ def stale_dates(lake: Lake, cleaned: Iterable[date]) -> dict[date, tuple[int, in
         or accepted.transaction_version(correction_key(day))
         != scored.transaction_version(correction_key(day))
     }
+
+
+def late_dates(config: Config, lake: Lake, day: date) -> list[date]:
+    """Stale dates within the lateness window before `day`, the newest first."""
+    first = day - timedelta(days=config.night.lateness_days)
+    window = [d for d in cleaned_dates(lake) if first <= d < day]
+    return sorted(stale_dates(lake, window), reverse=True)
 
 
 def cleaned_dates(lake: Lake) -> set[date]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from pipeline.models import checkpoint
 from pipeline.schemas import CLEAN_INTERACTIONS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.night import run_night
-from tests.conftest import NIGHT, NIGHTS, Workspace
+from pipeline.steps.status import status
+from tests.conftest import NIGHT, NIGHTS, Workspace, write_clicks
 
 DAGS = Path(__file__).parents[2] / "dags"
 
@@ -37,7 +39,22 @@ from airflow.utils.db import initdb
 initdb()
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.asset import AssetEvent
+from airflow.models.dagrun import DagRun
+from airflow.sdk import timezone
+from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.utils.session import create_session
+from airflow.utils.types import DagRunType
+
+create = SerializedDAG.create_dagrun
+
+
+# dag.test() makes manual runs; the scheduler makes them so, for the interval that has ended.
+def as_scheduler(self, **given):
+    given["run_type"] = DagRunType.SCHEDULED
+    given["logical_date"] = given["data_interval"].start
+    named = {k: given[k] for k in ("run_type", "logical_date", "run_after")}
+    return create(self, **given | {"run_id": DagRun.generate_run_id(**named)})
+
 
 bag = BundleDagBag(Path(dags), bundle_path=Path(dags), bundle_name="dags-folder")
 assert not bag.import_errors, bag.import_errors
@@ -47,7 +64,10 @@ for dag in bag.dags.values():
     assert all(t.owner and t.execution_timeout for t in dag.tasks), dag.dag_id
 for request in sys.argv[5:]:
     dag_id, _, conf = request.partition("=")
-    run = bag.dags[dag_id].test(run_conf=json.loads(conf) if conf else None)
+    dag_id, _, fires = dag_id.partition("@")
+    SerializedDAG.create_dagrun = as_scheduler if fires else create
+    at = {"logical_date": timezone.parse(fires)} if fires else {}
+    run = bag.dags[dag_id].test(run_conf=json.loads(conf) if conf else None, **at)
     tasks = {f"{t.task_id}[{t.map_index}]": str(t.state) for t in run.get_task_instances()}
     print("RUN", json.dumps([run.state.value, tasks]), flush=True)
 with create_session() as session:
@@ -88,7 +108,10 @@ def alerts():
 
 @pytest.fixture
 def airflow(tmp_path, alerts):
-    """Function that runs DAGs on a workspace: requests like 'nightly_clean={"date": ...}'."""
+    """Function that runs DAGs on a workspace.
+
+    Requests: 'nightly_clean={"date": ...}', by hand; 'nightly_clean@2024-01-18T02:00', by schedule.
+    """
 
     def run(workspace: Workspace, *requests: str) -> Done:
         dags = shutil.copytree(DAGS, tmp_path / "dags")
@@ -170,6 +193,34 @@ def test_the_dags_train_clean_and_maintain_as_the_command_line_does(
     assert done.alerts[0]["command"] == "iadsr train --date 1999-01-01 --no-promote"
     assert "no interactions up to 1999-01-01" in done.alerts[0]["reason"]
     assert done.alerts[1]["command"] == f"iadsr run --date {NIGHTS[2]} --model no-such-model"
+
+
+def test_a_scheduled_night_cleans_again_what_changed_within_the_lateness_window(
+    cleaned, copy_of, airflow
+):
+    workspace = copy_of(cleaned)
+    with workspace.config_path.open("a") as config:
+        config.write("\n[night]\nlateness_days = 1\n")
+    midnights = [datetime.combine(night, time(), UTC) for night in NIGHTS[:2]]
+    late = [("user3", "g0-0", int(midnight.timestamp())) for midnight in midnights]
+    write_clicks(workspace.data / "clicks-late.csv", late)
+
+    fires = NIGHTS[2] + timedelta(days=1)
+    done = airflow(
+        workspace, request("nightly_clean", NIGHTS[2]), f"nightly_clean@{fires}T02:00:00+00:00"
+    )
+    assert [state for state, _ in done.runs] == ["success", "success"]
+    # By hand the date asked for alone; by schedule its own (unchanged by then) and the late one.
+    assert [(e["date"], e["status"]) for _, e in done.events] == [
+        (str(NIGHTS[2]), "succeeded"),
+        (str(NIGHTS[2]), "unchanged"),
+        (str(NIGHTS[1]), "succeeded"),
+    ]
+    scored = workspace.contents(SCORED_INTERACTIONS)
+    found = scored.filter(scored["event_time"].is_in(midnights))
+    assert found["event_date"].to_list() == [NIGHTS[1]]
+    # Before the window: listed until a backfill takes it.
+    assert list(status(workspace.lake).stale) == [NIGHTS[0]]
 
 
 def test_a_run_works_on_the_day_before_it_fires():

@@ -139,8 +139,10 @@ class Cluster:
         )
         assert done.returncode == 0, done.stderr.decode()
 
-    def wait_until(self, true: Callable[[], Any], what: str, seconds: float = 240) -> Any:
-        """Poll until it is true; returns what it gave.
+    def wait_until(
+        self, true: Callable[[], Any], what: str, seconds: float = 240, poll: float = 0.5
+    ) -> Any:
+        """Ask every `poll` seconds until it is true; returns what it gave.
 
         A service that exits is started again meanwhile, as `restart: unless-stopped` does.
         """
@@ -151,7 +153,7 @@ class Cluster:
             for name, process in list(self.processes.items()):
                 if process.poll() is not None:
                     self._revive(name)
-            time.sleep(0.5)
+            time.sleep(poll)
         raise TimeoutError(f"{what}: not within {seconds:.0f} s")
 
     def _revive(self, name: str) -> None:

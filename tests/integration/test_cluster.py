@@ -6,13 +6,16 @@ Run by `make integration`: needs PostgreSQL and Redis (Debian: postgresql, redis
 import json
 import shutil
 from datetime import date, timedelta
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS
 from pipeline.steps.night import run_night
 from tests.conftest import NIGHTS, Workspace
 from tests.integration.cluster import Cluster, postgres_binary
+from tests.integration.test_kill import AGREE
 
 pytestmark = [
     pytest.mark.integration,
@@ -38,8 +41,16 @@ def shared(trained, tmp_path_factory) -> Workspace:
 
 
 @pytest.fixture(scope="module")
-def cluster(shared):
+def lineage(tmp_path_factory) -> Path:
+    """Where the OpenLineage events are written, one JSON a line."""
+    return tmp_path_factory.mktemp("lineage") / "events.json"
+
+
+@pytest.fixture(scope="module")
+def cluster(shared, lineage):
     running = Cluster(shared.config_path)
+    transport = {"type": "file", "log_file_path": str(lineage), "append": True}
+    running.environment["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
     try:
         running.start()
         running.airflow("dags", "unpause", "nightly_clean", "--yes")
@@ -87,12 +98,44 @@ def test_a_date_cleaned_by_workers_equals_the_one_cleaned_on_one_machine(
     assert dict(queues)["score"] == "cpu"
 
 
+def test_openlineage_events_name_the_tables_that_a_task_read_and_wrote(cluster, shared, lineage):
+    counts = shared.contents(SCORED_INTERACTIONS)["decision"].value_counts()
+    kept = dict(counts.iter_rows())["keep"]
+    rows = counts["count"].sum()
+    ended = [e for e in map(json.loads, lineage.open()) if e["eventType"] == "COMPLETE"]
+    told: dict[str, list] = {"inputs": [], "outputs": []}
+    for event in ended:
+        if event["job"]["name"].startswith(("nightly_clean.score", "nightly_clean.publish")):
+            for side in told:
+                told[side] += event[side]
+    read = {d["name"]: d["inputFacets"]["inputStatistics"]["rowCount"] for d in told["inputs"]}
+    written = {
+        d["name"]: d["outputFacets"]["outputStatistics"]["rowCount"] for d in told["outputs"]
+    }
+    root = shared.lake.root
+    assert read == {f"{root}/interactions": rows}
+    assert written == {f"{root}/scored_interactions": rows, f"{root}/clean_interactions": kept}
+    assert {d["namespace"] for d in told["inputs"] + told["outputs"]} == {"file"}
+    versions = {d["name"]: d["facets"]["version"]["datasetVersion"] for d in told["outputs"]}
+    assert versions[f"{root}/clean_interactions"] == str(shared.lake.version(CLEAN_INTERACTIONS))
+
+
 def test_workers_killed_in_the_middle_of_score_and_of_publish(cluster, shared, undisturbed):
     clean(cluster, "killed", NIGHTS[1])
-    for task in ("score", "publish"):
-        cluster.wait_for_task("killed", task)
-        cluster.kill("worker-cpu")
-        cluster.start_worker("cpu", concurrency=2)
+    cluster.wait_for_task("killed", "score")
+    cluster.kill("worker-cpu")
+    cluster.start_worker("cpu", concurrency=2)
+
+    before = shared.lake.version(SCORED_INTERACTIONS)
+    committed = "the first of the two commits of publish"
+    cluster.wait_until(
+        lambda: shared.lake.version(SCORED_INTERACTIONS) > before, committed, poll=0.002
+    )
+    cluster.kill("worker-cpu")
+    with duckdb.connect(shared.folder / "lake" / "catalog.duckdb", read_only=True) as reader:
+        assert reader.execute(AGREE).fetchall() == []  # what readers see is whole
+    cluster.start_worker("cpu", concurrency=2)
+
     assert cluster.wait_for_run("killed", 500) == "success"
     assert_equal(shared, undisturbed, NIGHTS[1])
     retried = cluster.sql(
