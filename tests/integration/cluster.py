@@ -69,6 +69,8 @@ class Cluster:
             "DAGS_GPU_QUEUE": "gpu",
             "IADSR_CONFIG": str(config_path),
             "PYTHONPATH": str(ROOT),
+            # What the tests trigger, and no night of the machine's own date.
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
             # Minutes in production; here, seconds.
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",

@@ -36,7 +36,7 @@ def shared(trained, tmp_path_factory) -> Workspace:
     shutil.copytree(trained.data, root / "data")
     workspace = Workspace(root / "work", root / "data")
     text = trained.config_path.read_text().replace(str(trained.data), str(workspace.data))
-    workspace.config_path.write_text(text + "\n[night]\nshards = 3\n")
+    workspace.config_path.write_text(text + "\n[night]\nshards = 2\n")
     return workspace
 
 
