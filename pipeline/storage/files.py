@@ -4,6 +4,7 @@ A write is atomic: a reader sees the old bytes or the new ones. Tables are `lake
 """
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from pyarrow import fs
 
 from pipeline.errors import StoreError
+
+_ARROW = re.compile(r"\x1b\[\d*m|↳")
+_LONGEST_REASON = 500
 
 
 def is_remote(root: str) -> bool:
@@ -75,10 +79,16 @@ def in_one_line(path: str) -> Iterator[None]:
     except CommitFailedError:
         raise
     except (DeltaError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StoreError(
-            f"{path}: {reason} (check lake.path, its permissions, free space and credentials)"
+            f"{path}: {_causes(error)} "
+            "(check lake.path, its permissions, free space and credentials)"
         ) from None
+
+
+def _causes(error: Exception) -> str:
+    """What the store said and why, in one line: Delta puts each cause on a line, with an arrow."""
+    lines = (_ARROW.sub("", line).strip() for line in str(error).splitlines())
+    return ": ".join(filter(None, lines))[:_LONGEST_REASON] or type(error).__name__
 
 
 def write_bytes(path: str, content: bytes) -> None:

@@ -142,7 +142,7 @@ class Cluster:
         assert done.returncode == 0, done.stderr.decode()
 
     def wait_until(
-        self, true: Callable[[], Any], what: str, seconds: float = 240, poll: float = 0.5
+        self, true: Callable[[], Any], what: str, seconds: float = 600, poll: float = 0.5
     ) -> Any:
         """Ask every `poll` seconds until it is true; returns what it gave.
 
@@ -245,7 +245,7 @@ class Cluster:
         finally:
             connection.close()
 
-    def wait_for_run(self, run_id: str, seconds: float = 400) -> str:
+    def wait_for_run(self, run_id: str, seconds: float = 900) -> str:
         """The run's final state."""
         query = "SELECT state FROM dag_run WHERE run_id = %s AND state IN ('success', 'failed')"
         return str(self.wait_until(lambda: self.sql(query, run_id), run_id, seconds)[0][0])

@@ -19,6 +19,7 @@ from tests.integration.test_kill import AGREE
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.timeout(1800),  # a task that was killed is given up after 30 s, and tried anew
     pytest.mark.skipif(
         not (shutil.which("redis-server") and postgres_binary("initdb")),
         reason="PostgreSQL or Redis is not installed",
@@ -136,7 +137,7 @@ def test_workers_killed_in_the_middle_of_score_and_of_publish(cluster, shared, u
         assert reader.execute(AGREE).fetchall() == []  # what readers see is whole
     cluster.start_worker("cpu", concurrency=2)
 
-    assert cluster.wait_for_run("killed", 500) == "success"
+    assert cluster.wait_for_run("killed") == "success"
     assert_equal(shared, undisturbed, NIGHTS[1])
     retried = cluster.sql(
         "SELECT task_id FROM task_instance WHERE run_id = 'killed' AND try_number > 1"
@@ -150,7 +151,7 @@ def test_the_scheduler_and_postgresql_restarted(cluster, shared, undisturbed):
     cluster.kill("scheduler")
     cluster.restart_postgres()
     cluster.spawn_airflow("scheduler", "scheduler", "--skip-serve-logs")
-    assert cluster.wait_for_run("restarted", 500) == "success"
+    assert cluster.wait_for_run("restarted") == "success"
     assert_equal(shared, undisturbed, NIGHTS[2])
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.errors import StoreError, UserError
 from pipeline.schemas import ITEMS
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
@@ -29,6 +29,17 @@ def test_a_lake_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(UserError, match=r"lake/items: .*check lake\.path") as error:
         Lake(str(tmp_path / "lake")).open(ITEMS)
     assert "\n" not in str(error.value)
+
+
+def test_all_causes_that_the_store_gives_are_told_in_one_line():
+    said = (
+        "Generic S3 error\n \x1b[31m↳\x1b[0m Error performing GET http://x\n ↳ Connection refused"
+    )
+    with pytest.raises(StoreError) as error, files.in_one_line("s3://lake/runs"):
+        raise OSError(said)
+    assert str(error.value).startswith(
+        "s3://lake/runs: Generic S3 error: Error performing GET http://x: Connection refused ("
+    )
 
 
 def test_the_age_of_a_folder_is_that_of_its_newest_file(tmp_path):
