@@ -1,9 +1,17 @@
-"""Looking at processes from outside, on Linux."""
+"""Looking at processes from outside, on Linux; ports for those that serve."""
 
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def children(pid: int) -> list[int]:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,16 +19,11 @@ from typing import Any
 import psycopg2
 import yaml
 
+from tests.processes import free_port
+
 ROOT = Path(__file__).parents[2]
 SECRET = "only-for-this-test-" * 4  # long enough to sign with
 REVIVALS = 3  # of one service
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def postgres_binary(name: str) -> str | None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,14 +17,16 @@ import boto3
 import duckdb
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pipeline.schemas import CLEAN_INTERACTIONS, INTERACTIONS, SCORED_INTERACTIONS
 from pipeline.steps.night import run_night
 from pipeline.storage.lake import Lake
 from tests.conftest import NIGHT, NIGHTS, Workspace, contents, items, write_clicks
+from tests.s3 import BUCKET, s3_server
 
 pytestmark = pytest.mark.integration
+
+LAKE = f"s3://{BUCKET}"
 
 
 def start(workspace: Workspace, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -43,6 +45,13 @@ def assert_reconciled(lake: Lake) -> None:
     assert sorted(accepted["interaction_id"]) == sorted(scored["interaction_id"])
     kept = scored.filter(pl.col("decision") == "keep")
     assert sorted(kept["interaction_id"]) == sorted(clean["interaction_id"])
+
+
+def cut(connection: socket.socket) -> None:
+    """Close it; whoever waits for it in another thread is woken."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
 
 
 class Proxy:
@@ -64,7 +73,7 @@ class Proxy:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         for connection in self.open:
-            connection.close()
+            cut(connection)
         self.open.clear()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -81,44 +90,35 @@ class Proxy:
 
     @staticmethod
     def _pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
+        """Pass on what comes until one end is closed; then both are."""
+        with suppress(OSError):
             while data := source.recv(1 << 16):
                 sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            source.close()
-            sink.close()
+        cut(source)
+        cut(sink)
 
 
 @pytest.fixture
-def bucket(monkeypatch) -> Iterator[tuple[Proxy, str]]:
-    """A proxy in front of an S3 server, and the URI of an empty bucket behind it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    proxy = Proxy(server.get_host_and_port())
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="lake")
-    yield proxy, "s3://lake"
-    server.stop()
+def store(monkeypatch) -> Iterator[tuple[str, int]]:
+    """Address of an S3 server with an empty bucket."""
+    with s3_server(monkeypatch) as address:
+        yield address
 
 
-def upload(workspace: Workspace, root: Path) -> None:
-    """The workspace's local lake, object by object."""
+def upload(root: Path) -> None:
+    """A local lake, object by object."""
     client = boto3.client("s3", region_name="us-east-1")
     for file in sorted(p for p in root.rglob("*") if p.is_file()):
-        client.upload_file(str(file), "lake", file.relative_to(root).as_posix())
+        client.upload_file(str(file), BUCKET, file.relative_to(root).as_posix())
 
 
-def test_an_s3_endpoint_that_is_gone_for_30_seconds(workspace, bucket):
-    proxy, uri = bucket
-    upload(workspace, workspace.folder / "lake")
+def test_an_s3_endpoint_that_is_gone_for_30_seconds(workspace, store):
+    upload(workspace.folder / "lake")
+    proxy = Proxy(store)
+    remote = {"IADSR_LAKE__PATH": LAKE, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}
     run_night(workspace.config, workspace.lake, NIGHT)
-    before = proxy.connections
-    night = start(workspace, "run", "--date", str(NIGHT), IADSR_LAKE__PATH=uri)
-    while proxy.connections < before + 5:  # it is at work
+    night = start(workspace, "run", "--date", str(NIGHT), **remote)
+    while proxy.connections < 5:  # it is at work
         time.sleep(0.05)
     proxy.down()
     time.sleep(30)
@@ -126,22 +126,23 @@ def test_an_s3_endpoint_that_is_gone_for_30_seconds(workspace, bucket):
     code, said = night.wait(300), night.stderr.read()
     if code:  # what could not wait says so in one line, and the re-run does it
         assert said.splitlines()[-1].startswith("error: s3://lake/"), said
-        again = start(workspace, "run", "--date", str(NIGHT), IADSR_LAKE__PATH=uri)
+        again = start(workspace, "run", "--date", str(NIGHT), **remote)
         assert again.wait(300) == 0, again.stderr.read()
-    lake = Lake(uri)
+    proxy.down()
+    lake = Lake(LAKE)
     for table in (SCORED_INTERACTIONS, CLEAN_INTERACTIONS):
         assert contents(lake, table).equals(workspace.contents(table)), table.name
     assert_reconciled(lake)
 
 
-def test_dates_published_at_once_on_s3_all_land(workspace, bucket):
-    _, uri = bucket
-    upload(workspace, workspace.folder / "lake")
-    runs = [start(workspace, "run", "--date", str(day), IADSR_LAKE__PATH=uri) for day in NIGHTS[:3]]
+def test_dates_published_at_once_on_s3_all_land(workspace, store):
+    upload(workspace.folder / "lake")
+    remote = {"IADSR_LAKE__PATH": LAKE}
+    runs = [start(workspace, "run", "--date", str(day), **remote) for day in NIGHTS[:3]]
     said = [run.communicate()[1] for run in runs]
     assert [run.returncode for run in runs] == [0] * 3, said
-    assert set(contents(Lake(uri), SCORED_INTERACTIONS)["event_date"]) == set(NIGHTS[:3])
-    assert_reconciled(Lake(uri))
+    assert set(contents(Lake(LAKE), SCORED_INTERACTIONS)["event_date"]) == set(NIGHTS[:3])
+    assert_reconciled(Lake(LAKE))
 
 
 @contextmanager
