@@ -212,3 +212,21 @@ def copy_of(tmp_path: Path) -> Iterator[Callable[..., Workspace]]:
 def workspace(trained: Workspace, copy_of: Callable[..., Workspace]) -> Workspace:
     """A private copy of the trained workspace."""
     return copy_of(trained)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URI of an empty bucket; credentials are in the environment, as in production."""
+    import boto3  # costs a second: for these tests alone
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="lake")
+    yield "s3://lake/nightly"
+    server.stop()

@@ -1,10 +1,7 @@
 """The same night with its lake on S3 (a real S3 API server on loopback) gives the same tables."""
 
-import boto3
 import duckdb
 import polars as pl
-import pytest
-from moto.server import ThreadedMotoServer
 
 from pipeline.configuration import load
 from pipeline.schemas import RUNS, SCORED_INTERACTIONS, TABLES
@@ -18,21 +15,6 @@ from pipeline.steps.train import train
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
 from tests.conftest import NIGHT, TRAINED, contents
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """URI of an empty bucket; credentials are in the environment, as in production."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="lake")
-    yield "s3://lake/nightly"
-    server.stop()
 
 
 def test_a_lake_on_s3_holds_what_a_local_one_does(workspace, bucket):
