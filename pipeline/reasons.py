@@ -1,7 +1,5 @@
 """Reason codes of decisions, and their words. Rejected rows have their own, in `sources`."""
 
-from pipeline import columns as col
-
 # Kept.
 BELOW_THRESHOLD = "below_threshold"
 SHORT_HISTORY = "short_history"
@@ -31,17 +29,4 @@ REASONS = {
     UNEXPECTED_NEXT: "it is an unlikely next item after the ones before it",
     UNEXPECTED_AMONG: "it is unlikely among the user's other items, before and after it",
     VIEWS_MISALIGNED: "it fits neither the user's long-term nor short-term interests in both views",
-}
-
-# What a signal compares the item with.
-INTERESTS = {
-    col.SIGNAL_SEMANTIC: "the long-term interest as texts tell it",
-    col.SIGNAL_SEMANTIC_NEAREST: "even the likest of the user's texts",
-    col.SIGNAL_COLLABORATIVE: "the long-term interest as behaviour tells it",
-    col.SIGNAL_COLLABORATIVE_NEAREST: "even the likest of the user's items by behaviour",
-    col.SIGNAL_SURPRISE: "the short-term interest: what came just before",
-    col.SIGNAL_SURPRISE_AROUND: "what came before and after",
-    col.SIGNAL_ALIGNED_LONG_SHORT: "the long-term interest of texts, against behaviour up to here",
-    col.SIGNAL_ALIGNED_SHORT_LONG: "the long-term interest of behaviour, against its text",
-    col.SIGNAL_ALIGNED_SHORT_SHORT: "the short-term interest of behaviour, against its text",
 }

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from pipeline import columns as col
-from pipeline.reasons import INTERESTS, REMOVE
+from pipeline.reasons import REMOVE
 from pipeline.report.console import clean_text
+from pipeline.schemas import INTERESTS
 from pipeline.steps.explain import Decision, Explanation, Neighbour, Signal
 
 SHOWN_ROWS = 50  # of the sequence, in the terminal

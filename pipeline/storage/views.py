@@ -7,8 +7,8 @@ from typing import Literal
 import pyarrow as pa
 from pyarrow import dataset
 
-from pipeline.reasons import INTERESTS, REASONS
-from pipeline.schemas import SIGNAL_DESCRIPTIONS, TABLES, Table
+from pipeline.reasons import REASONS
+from pipeline.schemas import INTERESTS, SIGNAL_DESCRIPTIONS, TABLES, Table
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import identifier, literal, render, statements

@@ -8,7 +8,7 @@ import pytest
 from conftest import DAY, decision
 from test_views import NOON, TRAINED, run_row
 
-from pipeline.reasons import INTERESTS
+from pipeline.schemas import INTERESTS
 from pipeline.storage import catalog
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import ask, statements

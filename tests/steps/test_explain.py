@@ -9,9 +9,8 @@ from pipeline import cli as command_line
 from pipeline import columns as col
 from pipeline.errors import UserError
 from pipeline.models import checkpoint
-from pipeline.reasons import INTERESTS
 from pipeline.report.explanation import print_explanation, sentences
-from pipeline.schemas import ITEMS, SCORED_INTERACTIONS
+from pipeline.schemas import INTERESTS, ITEMS, SCORED_INTERACTIONS
 from pipeline.steps.explain import explain
 from pipeline.steps.ingest import ingest
 from pipeline.storage import catalog
