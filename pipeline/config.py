@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipeline.digests import digest
 
 TimeUnit = Literal["s", "ms", "us", "iso", "auto"]
-Format = Literal["csv", "movielens", "recbole", "amazon", "parquet"]
+Format = Literal["csv", "jsonl", "movielens", "recbole", "amazon", "parquet"]
 BackboneName = Literal["gru4rec", "sasrec", "caser"]
 ArmName = Literal[
     "cleaned", "weighted", "soft", "context", "target", "random", "popularity", "oracle", "iadsr"

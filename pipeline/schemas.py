@@ -105,6 +105,19 @@ SIGNAL_DESCRIPTIONS = {
     col.SIGNAL_ALIGNED_SHORT_SHORT: "cos(c_t, s_t): behaviour just before, text of this",
 }
 
+# What a signal compares the item with.
+INTERESTS = {
+    col.SIGNAL_SEMANTIC: "the long-term interest as texts tell it",
+    col.SIGNAL_SEMANTIC_NEAREST: "even the likest of the user's texts",
+    col.SIGNAL_COLLABORATIVE: "the long-term interest as behaviour tells it",
+    col.SIGNAL_COLLABORATIVE_NEAREST: "even the likest of the user's items by behaviour",
+    col.SIGNAL_SURPRISE: "the short-term interest: what came just before",
+    col.SIGNAL_SURPRISE_AROUND: "what came before and after",
+    col.SIGNAL_ALIGNED_LONG_SHORT: "the long-term interest of texts, against behaviour up to here",
+    col.SIGNAL_ALIGNED_SHORT_LONG: "the long-term interest of behaviour, against its text",
+    col.SIGNAL_ALIGNED_SHORT_SHORT: "the short-term interest of behaviour, against its text",
+}
+
 SCORED_INTERACTIONS = Table(
     "scored_interactions",
     "the decision on one interaction of a cleaned date, with its evidence",

@@ -212,3 +212,12 @@ def copy_of(tmp_path: Path) -> Iterator[Callable[..., Workspace]]:
 def workspace(trained: Workspace, copy_of: Callable[..., Workspace]) -> Workspace:
     """A private copy of the trained workspace."""
     return copy_of(trained)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URI of an empty bucket; credentials are in the environment, as in production."""
+    from tests.s3 import BUCKET, s3_server  # boto3 costs a second: for these tests alone
+
+    with s3_server(monkeypatch):
+        yield f"s3://{BUCKET}/nightly"

@@ -170,3 +170,16 @@ def test_runs_are_recorded_when_they_fail_too(workspace):
     assert failed[-1]["step"] == "train"
     assert "no interactions up to 1999-01-01" in failed[-1]["error"]
     assert json.loads(failed[-1]["engines"])["polars"]
+
+
+def test_what_is_no_gguf_is_one_line_and_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("IADSR_ENCODER__VLLM__PYTHON", sys.executable)
+    file, folder = tmp_path / "no.gguf", tmp_path / "model"
+    code, told = call(capsys, "encoders", "convert-gguf", str(file), str(folder))
+    assert (code, told.strip()) == (2, f"error: no file at {file}")
+    file.write_bytes(b"not a model")
+    code, told = call(capsys, "encoders", "convert-gguf", str(file), str(folder))
+    assert code == 5
+    assert told.count("\n") == 1
+    assert told.startswith(f"error: {file} was not converted: ")
+    assert not folder.exists()

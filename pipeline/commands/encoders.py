@@ -1,4 +1,6 @@
-"""`iadsr encoders`: which vectors are stored, and dropping those that no model needs."""
+"""`iadsr encoders`: which vectors are stored, dropping what no model needs; a GGUF as a model."""
+
+from pathlib import Path
 
 import click
 
@@ -7,7 +9,7 @@ from pipeline.commands.session import existing_lake, session
 
 @click.group("encoders")
 def encoders() -> None:
-    """Look at the stored vectors; drop those of an encoder that is no longer used."""
+    """Look at the stored vectors; drop those of no use; turn a GGUF file into a model."""
 
 
 @encoders.command("list")
@@ -32,3 +34,14 @@ def drop(encoder_id: str, force: bool) -> None:
 
     lake = existing_lake()
     print_dropped(step(session()[0], lake, encoder_id, force=force))
+
+
+@encoders.command("convert-gguf")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Turn a GGUF FILE into a model FOLDER, for `encoder.model`; in the interpreter of vLLM."""
+    from pipeline.encoders.interpreter import convert
+
+    convert(session()[0].encoder, file, folder)
+    click.echo(folder)

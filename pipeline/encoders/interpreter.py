@@ -14,9 +14,10 @@ from pipeline.config import EncoderConfig
 from pipeline.digests import digest
 from pipeline.encoders import Identity
 from pipeline.encoders.folder import identify as identify_folder
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, EngineError, UserError
 
 CPU = "cpu"
+CONVERTER = Path(__file__).with_name("convert_gguf.py")
 BUILT = ".venv-vllm/bin/python"  # by `make vllm`, in the checkout
 
 # Settings of the engine that move no vector.
@@ -52,6 +53,27 @@ def interpreter(config: EncoderConfig) -> Path:
             "encoder.vllm.python"
         )
     return python
+
+
+def convert(config: EncoderConfig, source: Path, folder: Path) -> None:
+    """Write the model of a GGUF file into a new folder, by that interpreter.
+
+    Raises
+    ------
+    UserError
+        There is no such file, or the folder is there already.
+    EngineError
+        The file cannot be read as a model.
+    """
+    if not source.is_file():
+        raise UserError(f"no file at {source}")
+    if folder.exists():
+        raise UserError(f"{folder} is there already: name a new folder")
+    command = [str(interpreter(config)), "-I", str(CONVERTER), str(source), str(folder)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["killed"])[-1]
+        raise EngineError(f"{source} was not converted: {why}")
 
 
 @lru_cache(maxsize=8)

@@ -14,6 +14,7 @@ import click
 from pipeline import columns as col
 from pipeline.reasons import REMOVE
 from pipeline.report.console import clean_text
+from pipeline.schemas import INTERESTS
 from pipeline.steps.explain import Decision, Explanation, Neighbour, Signal
 
 SHOWN_ROWS = 50  # of the sequence, in the terminal
@@ -21,18 +22,6 @@ SHOWN_DECISIONS = 20
 NAMED_SIGNALS = 3
 TITLE_WIDTH = 46
 
-# What a signal compares the item with.
-INTERESTS = {
-    col.SIGNAL_SEMANTIC: "the long-term interest as texts tell it",
-    col.SIGNAL_SEMANTIC_NEAREST: "even the likest of the user's texts",
-    col.SIGNAL_COLLABORATIVE: "the long-term interest as behaviour tells it",
-    col.SIGNAL_COLLABORATIVE_NEAREST: "even the likest of the user's items by behaviour",
-    col.SIGNAL_SURPRISE: "the short-term interest: what came just before",
-    col.SIGNAL_SURPRISE_AROUND: "what came before and after",
-    col.SIGNAL_ALIGNED_LONG_SHORT: "the long-term interest of texts, against behaviour up to here",
-    col.SIGNAL_ALIGNED_SHORT_LONG: "the long-term interest of behaviour, against its text",
-    col.SIGNAL_ALIGNED_SHORT_SHORT: "the short-term interest of behaviour, against its text",
-}
 VIEWS = {"semantic": "by text", "collaborative": "by behaviour"}
 
 

@@ -86,7 +86,7 @@ def explain(lake: Lake, user: str, item: str | None = None, day: date | None = N
     UserError
         Nothing of that user (item, date) has been cleaned.
     """
-    with catalog.connect(lake, catalog.snapshot(lake)) as connection:
+    with catalog.connect(lake, catalog.snapshot(lake), user=user) as connection:
         found = ask(connection, "explain_user", user_id=user, item_id=None, event_date=None).pl()
     asked = found.filter(pl.col(col.DECISION).is_not_null())
     if item is not None:

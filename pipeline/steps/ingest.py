@@ -191,6 +191,7 @@ def _until_committed(job: _Job, run: runs.Run) -> None:
         snapshot = job.lake.open(job.table)
         if snapshot.transaction_version(job.marker) is not None:
             run.status = runs.UNCHANGED
+            run.outputs[job.table.name] = snapshot.version()
             logger.info("%s: already ingested", job.label)
             return
         try:

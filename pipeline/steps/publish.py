@@ -16,6 +16,9 @@ from pipeline.steps.plan import Plan, is_published
 from pipeline.storage import catalog, files, runs, staging
 from pipeline.storage.lake import Lake, conform, correction_key, marker_number
 
+# Stands for no run in a marker: what was read came before any correction.
+NOT_CORRECTED = 0
+
 
 def publish(
     config: Config,
@@ -116,6 +119,8 @@ def _commit(lake: Lake, plan: Plan, scored: pl.DataFrame, clean: pl.DataFrame) -
     key, number = catalog.date_marker(plan.day), marker_number(plan.run_id)
     corrected = correction_key(plan.day)
     seen = lake.marker(INTERACTIONS, corrected, plan.interactions_version)
+    if seen is None and lake.marker(SCORED_INTERACTIONS, corrected) is not None:
+        seen = NOT_CORRECTED  # a rollback to before the first correction
     seen_markers = [] if seen is None else [(corrected, seen)]
     frames = {SCORED_INTERACTIONS: scored, CLEAN_INTERACTIONS: clean}
     since = {table: lake.version(table) for table in frames}

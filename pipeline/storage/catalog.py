@@ -11,7 +11,10 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+from pyarrow import dataset
 
+from pipeline import columns as col
 from pipeline.progress import logger
 from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS, TABLES
 from pipeline.storage import files, staging
@@ -104,11 +107,12 @@ def write(lake: Lake, state: Snapshot, folder: str = "", name: str = "catalog") 
 
 @contextmanager
 def connect(
-    lake: Lake, state: Snapshot, before: Snapshot | None = None
+    lake: Lake, state: Snapshot, before: Snapshot | None = None, user: str | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection in memory with all views over one state; needs no extension on S3, either.
 
-    With `before`, the schema of that name holds the tables of an earlier state.
+    With `before`, the schema of that name holds the tables of an earlier state. Where only one
+    `user` will be asked for, say so: on S3 the rows of others are then left out by Arrow.
     """
     remote = files.is_remote(lake.root)
     reads: Reads = "datasets" if remote else "paths"
@@ -120,6 +124,10 @@ def connect(
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             for table in TABLES if remote else ():
                 rows = table_dataset(lake, table, its_state)
+                if user is not None and col.USER_ID in table.columns:
+                    # The cast, for files whose strings are views: they have no comparison.
+                    whose = dataset.field(col.USER_ID).cast(pa.string())
+                    rows = rows.filter(whose == user)
                 connection.register(dataset_name(schema, table), rows)
             for statement in table_views(lake, its_state, reads, schema):
                 connection.execute(statement)

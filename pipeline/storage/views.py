@@ -1,6 +1,6 @@
 """The SQL of the views over one snapshot of each table: what a catalogue is made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyarrow import dataset
 
 from pipeline.reasons import REASONS
-from pipeline.schemas import SIGNAL_DESCRIPTIONS, TABLES, Table
+from pipeline.schemas import INTERESTS, SIGNAL_DESCRIPTIONS, TABLES, Table
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import identifier, literal, render, statements
@@ -53,8 +53,12 @@ def table_views(lake: Lake, state: Snapshot, reads: Reads, schema: str = "main")
 
 def mart_views() -> Iterator[str]:
     """The words of codes, then the views of `sql/views/`, with comments."""
-    yield from _words("reasons", "reason", REASONS, "reason code of a decision")
-    yield from _words("signals", "signal", SIGNAL_DESCRIPTIONS, "signal of noise")
+    told = {"reason": "reason code of a decision", "words": "what it means"}
+    yield from _words("reasons", told, REASONS.items())
+    told = {"signal": "signal of noise", "words": "what it means"}
+    told["compared_with"] = "what the item disagrees with, where the signal speaks for noise"
+    compared = [(name, words, INTERESTS[name]) for name, words in SIGNAL_DESCRIPTIONS.items()]
+    yield from _words("signals", told, compared)
     for text in statements("views").values():
         yield from (part.strip() for part in text.split(";\n") if part.strip())
 
@@ -64,12 +68,14 @@ def dataset_name(schema: str, table: Table) -> str:
     return f"{schema} {table.name} files"
 
 
-def _words(view: str, code: str, words: dict[str, str], what: str) -> Iterator[str]:
-    pairs = ", ".join(f"({literal(name)}, {literal(text)})" for name, text in words.items())
-    yield render(statements("templates")["words"], name=view, pairs=pairs, code=code)
+def _words(view: str, columns: dict[str, str], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """A view of `rows`, one of each code. `columns` (name -> comment) begins with the code."""
+    values = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
+    names, what = ", ".join(columns), next(iter(columns.values()))
+    yield render(statements("templates")["words"], name=view, rows=values, columns=names)
     yield f"COMMENT ON VIEW {view} IS {literal(f'One row is a {what}, with its words.')}"
-    yield f"COMMENT ON COLUMN {view}.{code} IS {literal(what)}"
-    yield f"COMMENT ON COLUMN {view}.words IS {literal('what it means')}"
+    for name, comment in columns.items():
+        yield f"COMMENT ON COLUMN {view}.{name} IS {literal(comment)}"
 
 
 def _table_view(

@@ -2,6 +2,7 @@
 SELECT
     event_date,
     late_interactions,
+    corrected_interactions,
     published_at,
     concat('iadsr run --date ', event_date) AS command
 FROM stale_dates

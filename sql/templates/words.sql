@@ -1,1 +1,1 @@
-CREATE OR REPLACE VIEW $name AS SELECT * FROM (VALUES $pairs) AS pairs ($code, words)
+CREATE OR REPLACE VIEW $name AS SELECT * FROM (VALUES $rows) AS words ($columns)

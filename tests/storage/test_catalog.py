@@ -128,6 +128,16 @@ def test_a_column_that_was_added_later_is_null_in_what_was_written_before(tmp_pa
     assert read(catalog.build(lake), shown) == (4, 2)
 
 
+def test_on_s3_the_rows_of_other_users_are_left_out(bucket):
+    lake = Lake(bucket)
+    users = pl.Series(col.USER_ID, ["u", "v", "u", "w"])
+    lake.append(SCORED_INTERACTIONS, rows(4, 4)[0].with_columns(users))
+    count = "SELECT count(*) FROM scored_interactions"
+    for user, expected in (("u", 2), (None, 4)):
+        with catalog.connect(lake, catalog.snapshot(lake), user=user) as connection:
+            assert connection.execute(count).fetchall() == [(expected,)]
+
+
 def test_hostile_names_are_only_text(tmp_path):
     lake = Lake(str(tmp_path / "it's; DROP"))
     raw = pl.DataFrame(
