@@ -13,7 +13,7 @@ import polars as pl
 from pipeline import columns as col
 from pipeline.config import SequenceConfig
 from pipeline.sequences import sequence_order
-from pipeline.storage.sql import ask
+from pipeline.storage.sql import answer, statements
 
 CHUNK_ROWS = 4_000_000
 
@@ -48,10 +48,9 @@ class Log:
         Columns: interaction_id, user_id, item_id, event_time (UTC, without zone), kept (bool),
         weight (f64: 1 - noise probability), event_type, value, then further ones of the source.
         """
-        found = ask(
+        found: pl.DataFrame = answer(
             self.connection,
-            "rows",
-            folder="exports",
+            statements("exports")["rows"],
             first=self.first,
             last=self.last,
             first_user=users[col.USER_ID][0],
@@ -72,7 +71,7 @@ def open_log(
 ) -> Log:
     """The log of the dates from `first` to `last`, over a connection with the lake's views."""
     users, items = (
-        ask(connection, name, folder="exports", first=first, last=last).pl()
+        answer(connection, statements("exports")[name], first=first, last=last).pl()
         for name in ("users", "items")
     )
     return Log(

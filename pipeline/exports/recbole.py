@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import columns as col
 from pipeline.errors import UserError
@@ -123,8 +122,8 @@ def _lists(
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     places = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts, lengths)
     flat = items.gather(places).to_arrow(compat_level=pl.CompatLevel.oldest())
-    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, flat), LIST_SEPARATOR)
-    return pl.Series(_LIST, joined)
+    lists = pl.Series(_LIST, pa.LargeListArray.from_arrays(offsets, flat))
+    return lists.list.join(LIST_SEPARATOR)
 
 
 def _configurations(log: Log, division: Division, *, weights: bool) -> dict[str, str]:

@@ -33,7 +33,7 @@ from pipeline.schemas import INTERACTIONS, ITEMS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.status import stale_dates
 from pipeline.storage import catalog, files, folders, runs, snapshots
 from pipeline.storage.lake import Lake
-from pipeline.storage.sql import ask
+from pipeline.storage.sql import answer, statements
 from pipeline.storage.views import Snapshot
 
 STEP = "export"
@@ -103,8 +103,8 @@ def export(config: Config, lake: Lake, request: Request, out: str | None = None)
         run = runs.Run(runs.run_id(STEP, inputs), STEP, inputs=inputs, outputs={"folder": target})
         with runs.record(lake, config, run):
             log = open_log(connection, config.sequence, dates.first, dates.last)
-            decided = ask(
-                connection, "deciders", "exports", first=dates.first, last=dates.last
+            decided = answer(
+                connection, statements("exports")["deciders"], first=dates.first, last=dates.last
             ).pl()
             run.counts = _counts(decided)
             if _is_there(target, run.run_id):
@@ -148,7 +148,7 @@ def _dates(
 ) -> Dates:
     """What of the asked range there is. A split reads as far back as an evaluation does."""
     variables = {"first": request.first, "last": request.last}
-    found = ask(connection, "dates", "exports", **variables).pl()
+    found = answer(connection, statements("exports")["dates"], **variables).pl()
     if request.split and request.first is None and not found.is_empty():
         reach = timedelta(days=config.sequence.history_days)
         newest = request.last or found[col.EVENT_DATE][-1]
