@@ -18,7 +18,7 @@ from pipeline.exports import log as reading
 from pipeline.exports.formats import FORMATS
 from pipeline.schemas import RUNS
 from pipeline.steps.export import MANIFEST, Request, export, known_exports, read_manifest
-from pipeline.storage import folders, runs
+from pipeline.storage import files, folders, runs
 
 
 def made(folder: str) -> dict[str, bytes]:
@@ -222,3 +222,19 @@ def test_the_command_line(config, decided, tmp_path, monkeypatch, capsys):
         )
     (option,) = [option for option in command.params if option.name == "library"]
     assert list(option.type.choices) == list(FORMATS)
+
+
+def test_an_export_on_s3_is_replaced_whole_its_manifest_last(config, decided, bucket):
+    lake, out = decided(LOG), f"{bucket}/exports/july"
+    export(config, lake, Request("recbole"), out)
+    assert "iadsr.inter" in "".join(files.list_files(f"{out}/iadsr"))
+    assert export(config, lake, Request("recbole"), out).status == runs.UNCHANGED
+    # An upload that was cut short left this.
+    files.write_bytes(f"{out}/{MANIFEST}", b'{"format": "iadsr-export/1"}')
+    export(config, lake, Request("csv"), f"{out}/")
+    names = [path.rsplit("/", 1)[-1] for path in files.list_files(out)]
+    assert names == ["interactions.csv", "items.csv", "manifest.json", "users.csv"]
+    assert files.list_files(f"{out}/iadsr") == []
+    assert known_exports(lake) == [out]
+    with pytest.raises(UserError, match="holds something that is no export"):
+        export(config, lake, Request("csv"), f"{bucket}/exports")
