@@ -7,9 +7,7 @@ find all of them (`iadsr erase`) asks `known_exports`; what a killed run left be
 `storage.folders.leftovers`.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -27,18 +25,24 @@ from pipeline.errors import UserError
 from pipeline.exports.files import Files
 from pipeline.exports.formats import FORMATS
 from pipeline.exports.log import Log, open_log
+from pipeline.exports.manifest import (
+    FORMAT,
+    MANIFEST,
+    PLACEHOLDER,
+    is_whole,
+    read_manifest,
+    write_manifest,
+)
 from pipeline.exports.parts import Division, Parts, SplitName, divide
 from pipeline.progress import Progress, logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.status import stale_dates
-from pipeline.storage import catalog, files, folders, runs, snapshots
+from pipeline.storage import catalog, folders, runs, snapshots
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import answer, statements
 from pipeline.storage.views import Snapshot
 
 STEP = "export"
-MANIFEST = "manifest.json"
-FORMAT = "iadsr-export/1"  # the manifest's "format"
 FOLDER = "exports"  # below the lake, where no other is asked for
 READ = (INTERACTIONS, ITEMS, SCORED_INTERACTIONS)
 
@@ -107,15 +111,12 @@ def export(config: Config, lake: Lake, request: Request, out: str | None = None)
                 connection, statements("exports")["deciders"], first=dates.first, last=dates.last
             ).pl()
             run.counts = _counts(decided)
-            if _is_there(target, run.run_id):
+            if is_whole(target, run.run_id):
                 run.status = runs.UNCHANGED
             else:
-                placeholder = json.dumps({"format": FORMAT}).encode()
-                with folders.replacing(target, MANIFEST, placeholder) as folder:
-                    told = _write(config, log, request, folder)
-                    manifest = _manifest(run, dates, log, decided) | told
-                    text = json.dumps(manifest, indent=2, default=str, ensure_ascii=False)
-                    files.write_bytes(str(folder / MANIFEST), f"{text}\n".encode())
+                told = _told(run, dates, log, decided)
+                with folders.replacing(target, MANIFEST, PLACEHOLDER) as folder:
+                    _write(config, log, request, folder, told)
     return run
 
 
@@ -125,18 +126,6 @@ def known_exports(lake: Lake) -> list[str]:
     written = exported.select(col.OUTPUTS).unique().collect().to_series()
     named = {json.loads(outputs)["folder"] for outputs in written}
     return sorted(folder for folder in named if read_manifest(folder) is not None)
-
-
-def read_manifest(folder: str) -> dict[str, Any] | None:
-    """The manifest of an export of ours; None: there is none in `folder`."""
-    path = files.join(folder, MANIFEST)
-    if not files.exists(path):
-        return None
-    try:
-        manifest: Any = json.loads(files.read_bytes(path))
-    except ValueError:
-        return None
-    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
 def _dates(
@@ -211,17 +200,13 @@ def _counts(decided: pl.DataFrame) -> dict[str, int]:
     return {"interactions": total, "kept": kept, "removed": total - kept}
 
 
-def _write(config: Config, log: Log, request: Request, folder: Path) -> dict[str, Any]:
-    """Write all files but the manifest; its part that tells of them."""
+def _write(config: Config, log: Log, request: Request, folder: Path, told: dict[str, Any]) -> None:
+    """Fill the folder: the parts, the id maps, the manifest."""
     with Files(folder) as written, progress(log.rows, STEP, "rows") as bar:
         division = divide(log, request.split, config.evaluate, weights=request.weights)
         followed = Division(division.names, _followed(division, bar), division.counts)
         FORMATS[request.library](written, log, followed, weights=request.weights)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    told = {str(path.relative_to(folder)): _described(path) for path in paths}
-    for name, rows in written.rows.items():
-        told[name]["rows"] = rows
-    return {"split_counts": division.counts, "files": told}
+    write_manifest(folder, told | {"split_counts": division.counts}, written.rows)
 
 
 def _followed(division: Division, bar: Progress) -> Iterator[Parts]:
@@ -230,44 +215,15 @@ def _followed(division: Division, bar: Progress) -> Iterator[Parts]:
         bar.update(sum(rows.height for rows in parts.values()))
 
 
-def _described(path: Path) -> dict[str, Any]:
-    with path.open("rb+") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-        os.fsync(stream.fileno())
-    return {"bytes": path.stat().st_size, "sha256": found}
-
-
-def _manifest(run: runs.Run, dates: Dates, log: Log, decided: pl.DataFrame) -> dict[str, Any]:
-    """What an export says of itself, but for its files. Nothing of when, or where, it was made."""
-    names = {"library", "split", "weights"}
+def _told(run: runs.Run, dates: Dates, log: Log, decided: pl.DataFrame) -> dict[str, Any]:
+    """What the manifest tells, but for files and split."""
     return {
-        "format": FORMAT,
         "run_id": run.run_id,
         "code_version": __version__,
-        **{name: run.inputs[name] for name in sorted(names)},
+        **{name: run.inputs[name] for name in ("library", "split", "weights")},
         "dates": asdict(dates),
         "tables": {table.name: run.inputs[table.name] for table in READ},
         "config_digest": run.inputs["config_digest"],
         "counts": {**run.counts, "users": log.users.height, "items": log.items.height},
         "decided_by": decided.to_dicts(),
     }
-
-
-def _is_there(target: str, run_id: str) -> bool:
-    """True if the folder holds what that run writes, every byte of it."""
-    manifest = read_manifest(target)
-    if manifest is None or manifest.get("run_id") != run_id:
-        return False
-    told: dict[str, Any] = manifest["files"]
-    if files.missing([files.join(target, name) for name in told]):
-        return False
-    return all(_sha256(files.join(target, name)) == told[name]["sha256"] for name in told)
-
-
-def _sha256(path: str) -> str:
-    store, inner = files.filesystem(path)
-    found = hashlib.sha256()
-    with store.open_input_stream(inner) as stream:
-        while block := stream.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()

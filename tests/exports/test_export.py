@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from datetime import date
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from pipeline.commands.export import export as command
 from pipeline.errors import ConflictError, UserError
 from pipeline.exports import log as reading
 from pipeline.exports.formats import FORMATS
+from pipeline.exports.manifest import MANIFEST, read_manifest
 from pipeline.schemas import RUNS
-from pipeline.steps.export import MANIFEST, Request, export, known_exports, read_manifest
+from pipeline.steps.export import Request, export, known_exports
 from pipeline.storage import files, folders, runs
 
 
@@ -162,6 +164,17 @@ def test_a_failed_export_leaves_the_one_before_and_nothing_else(config, decided,
     assert made(out) == before
     assert [path.name for path in Path(out).parent.iterdir()] == ["out"]
     assert known_exports(lake) == [out]
+
+
+def test_what_a_killed_run_left_a_day_ago_goes_with_the_next(config, decided, tmp_path):
+    lake, out = decided(LOG), tmp_path / "out"
+    old, young = (tmp_path / f".out.writing-{name}" for name in ("old", "young"))
+    for left in (old, young):
+        left.mkdir()
+        (left / "interactions.csv").touch()
+    os.utime(old, (0, 0))
+    export(config, lake, Request("csv"), str(out))
+    assert folders.leftovers(str(out)) == [young]
 
 
 def test_of_two_exports_into_one_folder_at_once_one_wins(config, decided, tmp_path):

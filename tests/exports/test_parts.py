@@ -7,8 +7,9 @@ import pytest
 
 from pipeline import columns as col
 from pipeline.evaluation.splits import global_time, leave_one_out
+from pipeline.exports.manifest import read_manifest
 from pipeline.sequences import read_sequences
-from pipeline.steps.export import Request, export, read_manifest
+from pipeline.steps.export import Request, export
 
 
 def day(number: int) -> date:
