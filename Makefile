@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
 DUCKDB := .venv-duckdb
+PEERS := .venv-peers
 ENCODER ?= transformers
 
 # pip hands the pins to the isolated build, too; older versions know the first name, newer the second.
@@ -31,6 +32,9 @@ vllm: $(VLLM)/.installed  ## vLLM in an environment of its own: for the GPU if t
 
 .PHONY: duckdb
 duckdb: $(DUCKDB)/.installed  ## other versions of DuckDB and its shell: for the tests that read the catalogue with them
+
+.PHONY: peers
+peers: $(PEERS)/.installed  ## RecBole, RecTools, RePlay and implicit in an environment of their own: for the tests of exports
 
 .PHONY: test
 test: $(VENV)/.installed  ## all tests
@@ -63,7 +67,7 @@ bench: $(VENV)/.installed $(VLLM)/.installed  ## the benchmarks, on generated da
 
 .PHONY: clean
 clean:  ## remove the environment, the demo and the caches
-	rm -rf $(VENV) $(VLLM) $(DUCKDB) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(DUCKDB) $(PEERS) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -99,6 +103,15 @@ $(DUCKDB)/.installed: $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --target $(DUCKDB)/1.4 duckdb==1.4.5
 	$(BIN)/python -m pip install --quiet --target $(DUCKDB)/1.5 duckdb==1.5.5 duckdb-extension-httpfs==1.5.5
 	$(BIN)/python -m pip install --quiet --target $(DUCKDB)/shell duckdb-cli==1.5.6
+	@touch $@
+
+# The libraries that exports are for; RecBole wants older numpy and pandas than ours.
+$(PEERS)/.installed: export PIP_CONSTRAINT := $(CURDIR)/constraints-peers.txt
+$(PEERS)/.installed: export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints-peers.txt
+$(PEERS)/.installed: $(VENV)/.created constraints-peers.txt
+	@test -d $(PEERS) || $(BIN)/python -m venv $(PEERS)
+	@echo "installing recommender libraries into $(PEERS): once, some minutes and 2 gigabytes"
+	$(PEERS)/bin/python -m pip install --quiet recbole "rectools[torch]" replay-rec implicit
 	@touch $@
 
 $(VENV)/.integration: $(VENV)/.installed

@@ -24,6 +24,7 @@ LAYERS = (
     {"sequences", "demo_data"},
     {"sources", "encoders", "models"},
     {"evaluation"},
+    {"exports"},
     {"steps"},
     {"report"},
     {"commands"},

@@ -1,6 +1,6 @@
 """What the lake holds, what was cleaned, what is stale, and what ran last. Reads only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -42,15 +42,22 @@ def status(lake: Lake, last: int = 10) -> Status:
     )
 
 
-def stale_dates(lake: Lake, cleaned: Iterable[date]) -> dict[date, tuple[int, int]]:
+def stale_dates(
+    lake: Lake, cleaned: Iterable[date], versions: Mapping[str, int] | None = None
+) -> dict[date, tuple[int, int]]:
     """Cleaned dates whose interactions changed since: more of them, or corrected ones.
+
+    With `versions` (table -> snapshot), as it was then.
 
     Returns
     -------
     dict
         date -> interactions now, interactions when it was cleaned.
     """
-    accepted, scored = lake.open(INTERACTIONS), lake.open(SCORED_INTERACTIONS)
+    accepted, scored = (
+        lake.open(table, versions[table.name] if versions else None)
+        for table in (INTERACTIONS, SCORED_INTERACTIONS)
+    )
     now = lake.partition_rows(INTERACTIONS, accepted.version())
     then = lake.partition_rows(SCORED_INTERACTIONS, scored.version())
     return {

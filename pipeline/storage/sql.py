@@ -20,9 +20,16 @@ def ask(
     connection: duckdb.DuckDBPyConnection, query: str, **variables: Any
 ) -> duckdb.DuckDBPyRelation:
     """The answer of a query of `sql/queries/`; `variables` are its, None where not given."""
+    return answer(connection, statements("queries")[query], **variables)
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection, statement: str, **variables: Any
+) -> duckdb.DuckDBPyRelation:
+    """The answer of a statement whose variables are set before."""
     for name, value in variables.items():
         connection.execute(f"SET VARIABLE {identifier(name)} = ?", [value])
-    return connection.sql(statements("queries")[query])
+    return connection.sql(statement)
 
 
 def render(text: str, **values: str) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -93,28 +92,6 @@ def test_two_ingests_of_one_file_at_once_land_it_once(tmp_path: Path) -> None:
     assert len(rows_of(lake, INTERACTIONS)) == 1000
     assert len(rows_of(lake, QUARANTINE)) == 1
     assert Counter(rows_of(lake, RUNS)[col.STATUS]) == {"succeeded": 1, "unchanged": 2}
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> str:
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    running.start()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="logs")
-    yield "s3://logs"
-    running.stop()
 
 
 def test_parquet_on_s3_into_a_lake_on_s3(bucket: str, tmp_path: Path) -> None:
