@@ -15,6 +15,7 @@ import click
 from pipeline import __version__
 from pipeline.commands.backfill import backfill
 from pipeline.commands.encoders import encoders
+from pipeline.commands.erase import erase
 from pipeline.commands.maintain import maintain
 from pipeline.commands.models import models
 from pipeline.commands.options import (
@@ -60,7 +61,7 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
-for _command in (backfill, diff, encoders, maintain, models, rollback, snapshot):
+for _command in (backfill, diff, encoders, erase, maintain, models, rollback, snapshot):
     cli.add_command(_command)
 
 

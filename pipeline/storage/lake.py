@@ -18,7 +18,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from pipeline import columns as col
-from pipeline.errors import ConflictError
+from pipeline.errors import ConflictError, UserError
 from pipeline.schemas import Table
 from pipeline.storage import files
 from pipeline.storage.sql import literal
@@ -41,6 +41,11 @@ class Lake:
             try:
                 return DeltaTable(uri, version=version, storage_options=options)
             except TableNotFoundError:
+                if version and DeltaTable.is_deltatable(uri, options):
+                    raise UserError(
+                        f"version {version} of {table.name} in {self.root} can no longer be read: "
+                        "a person who stood in it has been erased since"
+                    ) from None
                 DeltaTable.create(
                     uri,
                     schema=table.schema,
@@ -175,6 +180,14 @@ class Lake:
                 predicate,
                 commit_properties=CommitProperties(app_transactions=[Transaction(*marker)]),
             )
+
+    def set_property(self, table: Table, name: str, value: str) -> None:
+        """Set a property of the table: every commit that rests on an earlier snapshot fails.
+
+        Raises ConflictError: another process changed the table's metadata at the same time.
+        """
+        with self._committing(table):
+            self.open(table).alter.set_table_properties({name: value}, raise_if_not_exists=False)
 
     def _write(
         self,
