@@ -92,11 +92,10 @@ def erase(config: Config, lake: Lake, user: str) -> Erasure:
             if not needle.within(str(error)):
                 raise
             raise StoreError("an erasure failed, with a message that names the user") from None
-        again = before is not None and not done.removed
-        run.status = runs.UNCHANGED if again else runs.SUCCEEDED
+        run.status = runs.SUCCEEDED if before is None or done.removed else runs.UNCHANGED
         run.counts = {
             "erased": done.rows[INTERACTIONS.name],
-            **{f"erased_{table.name}": done.rows[table.name] for table in TABLES},
+            **{f"erased_{table.name}": done.rows[table.name] for table in TABLES[1:]},
             "files_removed": len(done.removed),
             "files_searched": done.found.files,
             "bytes_searched": done.found.size,
@@ -110,7 +109,9 @@ def _erase(config: Config, lake: Lake, needle: Needle, tombstone: Tombstone) -> 
     for table in TABLES:
         erasure.fence(lake, table)
     # Counted once: an erasure that is cut off and run again has removed as many all the same.
-    rows = told.get("rows") or tombstone.write(rows=_rows(lake, needle))["rows"]
+    if "rows" not in told or "finished_at" in told:
+        told = tombstone.write(rows=_rows(lake, needle))
+    rows = told["rows"]
     for table in TABLES:
         erasure.delete_rows(lake, table, needle.user)
     erasure.delete_lines(lake, erasure.lines_of(lake, needle))

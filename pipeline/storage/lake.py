@@ -44,7 +44,7 @@ class Lake:
                 if version and DeltaTable.is_deltatable(uri, options):
                     raise UserError(
                         f"version {version} of {table.name} in {self.root} can no longer be read: "
-                        "a person who stood in it has been erased since"
+                        "a person who stood in it has been erased since (run the date again)"
                     ) from None
                 DeltaTable.create(
                     uri,

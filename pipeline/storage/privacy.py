@@ -53,6 +53,11 @@ class UserIds:
         return f"{HASHED}:{_one(keyed_hash(pl.lit('fingerprint of the key'), self.key))}"
 
 
+def configured(config: Config) -> UserIds:
+    """How ids are stored, by the configuration. Raises ConfigError: there is no key."""
+    return UserIds(_key(config.privacy))
+
+
 def user_ids(config: Config, lake: Lake) -> UserIds:
     """How ids are stored, by the configuration; a lake without rows is marked so.
 
@@ -61,7 +66,7 @@ def user_ids(config: Config, lake: Lake) -> UserIds:
     ConfigError
         There is no key, or the lake stores ids in another way or by another key.
     """
-    ids = UserIds(_key(config.privacy))
+    ids = configured(config)
     snapshot = lake.open(INTERACTIONS)
     found = snapshot.metadata().configuration.get(PROPERTY, PLAIN)
     if found == ids.kind:
@@ -200,7 +205,7 @@ def _words(line: bytes | None) -> set[str]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat()
 
 
 def _salt(lake: Lake) -> str:
