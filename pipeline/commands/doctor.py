@@ -1,4 +1,4 @@
-"""`iadsr doctor`: is everything that a night needs there?"""
+"""`iadsr doctor`: whether everything that a night needs is there."""
 
 import json
 import os

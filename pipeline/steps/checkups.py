@@ -1,6 +1,5 @@
 """What `iadsr doctor` looks at: each check gives a verdict, or raises the error that tells it."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -26,41 +24,19 @@ from pipeline.encoders import folder, interpreter
 from pipeline.errors import ConflictError, ContractError, StoreError
 from pipeline.models import checkpoint
 from pipeline.schemas import INTERACTIONS, RUNS, TABLES
+from pipeline.steps.checkup_of_airflow import airflow
+from pipeline.steps.verdicts import FAIL, OK, WARN, Verdict
 from pipeline.storage import files
 from pipeline.storage.lake import Lake, conform
 from pipeline.storage.privacy import configured, erasures, user_ids
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 ANSWER_S = 3.0  # until a server answers
 LEAST_FREE = 256 << 20  # bytes: a night's files, and what is spilled
 SKEW_S = 5.0  # between this clock and the store's
 
-# Another program: `pipeline` never imports Airflow. Its last line tells what it found.
-_ASK_AIRFLOW = """
-import json
-from airflow.configuration import conf
-from sqlalchemy import create_engine, inspect
-engine = create_engine(conf.get("database", "sql_alchemy_conn"))
-told = {"dags": conf.get("core", "dags_folder"), "database": engine.dialect.name, "error": None}
-try:
-    told["migrated"] = inspect(engine).has_table("dag_run")
-except Exception as error:
-    told["error"] = str(error).splitlines()[0]
-print(json.dumps(told))
-"""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a check ended, what it saw, and what to do about it."""
-
-    verdict: str
-    told: str
-    mend: str = ""
-
 
 def versions(config: Config, lake: Lake) -> Verdict:
-    """This package and what it requires."""
+    """Versions of this package and of what it requires."""
     told = f"iadsr {__version__}, Python {sys.version.split()[0]}"
     try:
         wanted = [Requirement(text) for text in metadata.requires("iadsr") or []]
@@ -133,7 +109,9 @@ def gpu(config: Config, lake: Lake) -> Verdict:
     try:
         told = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10).stdout  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:
-        return Verdict(FAIL, f"{len(there)} GPUs, but nvidia-smi fails ({error})", "mend the driver")
+        return Verdict(
+            FAIL, f"{len(there)} GPUs, but nvidia-smi fails ({error})", "mend the driver"
+        )
     return Verdict(OK, "; ".join(told.strip().splitlines()))
 
 
@@ -180,37 +158,8 @@ def disk(config: Config, lake: Lake) -> Verdict:
     return Verdict(OK, told)
 
 
-def airflow(config: Config, lake: Lake) -> Verdict:
-    """Airflow's database, its folder of DAGs, and the variable by which they find us."""
-    program = Path(sys.executable).with_name("airflow")
-    if not program.exists():
-        return Verdict(WARN, "not installed here", "`pip install .[airflow]`, or run nights by hand")
-    home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
-    if not home.is_dir() and "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in os.environ:
-        return Verdict(WARN, f"no AIRFLOW_HOME at {home}", "set it, then `airflow db migrate`")
-    command = [sys.executable, "-c", _ASK_AIRFLOW]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
-    if asked.returncode:
-        last = (asked.stderr.strip().splitlines() or ["no message"])[-1]
-        return Verdict(FAIL, f"cannot be imported ({last})", "install by constraints.txt: `make`")
-    told = json.loads(asked.stdout.strip().splitlines()[-1])
-    name = told["database"]
-    if told["error"]:
-        return Verdict(FAIL, f"its database does not answer ({told['error']})", f"start {name}")
-    if not told["migrated"]:
-        return Verdict(FAIL, f"its {name} database is empty", "`airflow db migrate`")
-    if not list(Path(told["dags"]).rglob("nightly_clean.py")):
-        mend = "set AIRFLOW__CORE__DAGS_FOLDER to our dags/"
-        return Verdict(FAIL, f"no nightly_clean.py in {told['dags']}", mend)
-    if "IADSR_CONFIG" not in os.environ:
-        return Verdict(WARN, "IADSR_CONFIG is not set here", "set it where Airflow's workers run")
-    if name == "sqlite":
-        return Verdict(WARN, "its database is SQLite", "PostgreSQL, for all but single dates")
-    return Verdict(OK, f"{name} answers, DAGs in {told['dags']}")
-
-
 def clock(config: Config, lake: Lake) -> Verdict:
-    """This clock against the store's, and against the last run's."""
+    """The clock here against the store's, and against the last run's."""
     _refuse_unreachable(lake)
     with _scratch(lake) as scratch:
         before = datetime.now(UTC)
@@ -239,7 +188,9 @@ def privacy(config: Config, lake: Lake) -> Verdict:
     user_ids(config, lake)
     recorded, pending = erasures(lake)
     if pending:
-        return Verdict(WARN, f"{pending} erasures are pending", "`iadsr erase --user U --yes` again")
+        return Verdict(
+            WARN, f"{pending} erasures are pending", "`iadsr erase --user U --yes` again"
+        )
     return Verdict(OK, f"user ids are {kind}, {recorded:,} erasures")
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from pipeline.config import Config
 from pipeline.errors import IadsrError
-from pipeline.steps.checkups import CHECKUPS, FAIL, Verdict
+from pipeline.steps.checkups import CHECKUPS
+from pipeline.steps.verdicts import FAIL, Verdict
 from pipeline.storage.lake import Lake
 
 DEADLINE_S = 20.0

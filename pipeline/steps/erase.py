@@ -24,7 +24,8 @@ from pipeline.steps import copies
 from pipeline.storage import catalog, erasure, files, runs
 from pipeline.storage.lake import Lake
 from pipeline.storage.privacy import Tombstone, user_ids
-from pipeline.storage.search import Found, Needle
+from pipeline.storage.search import UNREADABLE, Found, Needle
+from pipeline.storage.staging import ABANDONED_AFTER
 
 TABLES = (INTERACTIONS, QUARANTINE, SCORED_INTERACTIONS, CLEAN_INTERACTIONS)
 PATIENCE_S = 30.0  # for a night that is between its two commits
@@ -143,10 +144,14 @@ def _recorded(told: dict[str, str]) -> datetime:
 
 def _clear(lake: Lake, table: Table, needle: Needle, *, pending: bool) -> list[str]:
     """Remove dead files that hold the user, and the log of a table that did; returns the files."""
-    with progress(None, f"clear {table.name}", "files") as bar:
-        there = [(path, size) for path, size, _ in files.walk(lake.path(table.name))]
-        held = {hit.path for hit in needle.search(there, bar).held}
-    dead = sorted(held & erasure.dead_files(lake, table))
+    there = files.walk(lake.path(table.name))
+    with progress(len(there), f"clear {table.name}", "files") as bar:
+        found = needle.search([(path, size) for path, size, _ in there], bar)
+    held = {hit.path for hit in found.held}
+    # Cut off while it was written, and nobody can tell what it holds: unless somebody writes it.
+    old = {path for path, _, changed in there if changed < datetime.now(UTC) - ABANDONED_AFTER}
+    broken = {hit.path for hit in found.elsewhere if hit.place == UNREADABLE} & old
+    dead = sorted((held | broken) & erasure.dead_files(lake, table))
     if held or pending:
         erasure.forget(lake, table, lambda: _wait_for_publications(lake))
     files.delete(dead)

@@ -72,7 +72,7 @@ class _Job:
     now: datetime
     counts: Counter[str] = field(default_factory=Counter)
     corrected: int = 0  # accepted rows, by an earlier attempt of this run
-    ids: UserIds = UserIds()
+    ids: UserIds = field(default_factory=UserIds)
 
     @property
     def marker(self) -> str:

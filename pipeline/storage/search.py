@@ -29,6 +29,8 @@ _SHORTEST_IN_BINARY = 8
 _BINARY = (".safetensors", ".png", ".npz", ".npy", ".duckdb")
 _WORD = rb"[0-9A-Za-z_]"
 
+UNREADABLE = "no whole Parquet file: it was not searched"
+
 
 @dataclass(frozen=True, order=True)
 class Hit:
@@ -142,7 +144,7 @@ class Needle:
             try:
                 file = pq.ParquetFile(stream, read_dictionary=self._texts_of(stream))
             except pa.ArrowInvalid:
-                yield "no whole Parquet file: it was not searched", False
+                yield UNREADABLE, False
                 return
             yield from self._in_footer(file)
             schema = file.schema_arrow

@@ -17,9 +17,9 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError, StoreError
 from pipeline.schemas import RUNS
 from pipeline.steps import checkups
-from pipeline.steps.checkups import FAIL, OK, WARN
 from pipeline.steps.doctor import doctor
 from pipeline.steps.ingest import ingest
+from pipeline.steps.verdicts import FAIL, OK, WARN
 from pipeline.storage.lake import Lake, conform
 from pipeline.storage.privacy import Tombstone
 from tests.small_lake import log, settings
@@ -76,7 +76,7 @@ def test_the_command_says_a_line_a_check_and_fails_if_one_does(tmp_path):
     assert [line.split()[1] for line in lines] == list(checkups.CHECKUPS)
     (told,) = [line for line in lines if line.split()[1] == "lake"]
     assert told.startswith("fail")
-    assert "Not a directory" in told
+    assert "check lake.path, its permissions" in told
     assert done.stderr == ""
 
     environment["IADSR_LAKE__PATH"] = str(tmp_path / "lake")
@@ -113,7 +113,7 @@ def test_a_damaged_model(config, lake):
     folder = Path(lake.root) / "models" / "m"
     folder.mkdir(parents=True)
     (folder.parent / "champion.json").write_text('{"model_version": "m"}')
-    sections = dict.fromkeys(("sequence", "model", "cloze", "decision"), {})
+    sections = {name: {} for name in ("sequence", "model", "cloze", "decision")}
     sums = {"model.safetensors": "0" * 64, "vocabulary.parquet": "0" * 64}
     (folder / "card.json").write_text(json.dumps({"config": sections, "files": sums}))
     (folder / "model.safetensors").write_bytes(b"damaged")

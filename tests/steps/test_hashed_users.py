@@ -1,4 +1,4 @@
-"""User ids as keyed hashes: no id of a source reaches the lake, and people ask by it all the same."""
+"""User ids as keyed hashes: no id of a source reaches the lake, and people still ask by it."""
 
 import hmac
 from hashlib import sha256
@@ -54,9 +54,17 @@ def test_a_rejected_row_keeps_its_fields_and_not_the_id(config):
     rows = lake.scan(QUARANTINE).sort("line").select("user_id", "raw", "detail").collect().rows()
     ann, bob = hashed("ann"), hashed("bob")
     assert rows == [
-        (ann, f'{{"user_id":"{ann}","item_id":"7","event_time":"yesterday"}}'.encode(), "yesterday"),
+        (
+            ann,
+            f'{{"user_id":"{ann}","item_id":"7","event_time":"yesterday"}}'.encode(),
+            "yesterday",
+        ),
         (None, None, "1 columns, expected 3"),
-        (bob, f'{{"user_id":"{bob}","item_id":null,"event_time":"1704067200"}}'.encode(), "item_id"),
+        (
+            bob,
+            f'{{"user_id":"{bob}","item_id":null,"event_time":"1704067200"}}'.encode(),
+            "item_id",
+        ),
         (None, None, "1 columns, expected 3"),
     ]
 
