@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 
 import polars as pl
 
@@ -11,16 +10,16 @@ from pipeline import columns as col
 from pipeline.config import Config
 from pipeline.encoders import PREFIXES
 from pipeline.encoders.cache import drop_vectors
+from pipeline.evaluation.cells import FOLDER as CELLS
 from pipeline.progress import progress
-from pipeline.schemas import ITEM_EMBEDDINGS, RUNS, TABLES
+from pipeline.schemas import ITEM_EMBEDDINGS, RUNS
 from pipeline.steps.export import STEP as EXPORT
 from pipeline.steps.export import known_exports
-from pipeline.storage import files
+from pipeline.storage import files, staging
 from pipeline.storage.lake import Lake
 from pipeline.storage.search import Needle
 
-EVALUATE = "evaluate"
-REPORT = ".html"
+EVALUATIONS, REPORTS = "evaluations", "reports"  # folders of the lake
 
 Sized = list[tuple[str, int]]
 
@@ -35,33 +34,35 @@ class Copies:
 
 
 def everything(config: Config, lake: Lake) -> Sized:
-    """Every file of the lake, of the catalogue's folder, of exports and evaluations elsewhere."""
-    folders = [lake.root, *_folders(lake, EXPORT), *_folders(lake, EVALUATE)]
-    found = {path: size for folder in folders for path, size, _ in files.walk(folder)}
-    if config.lake.catalog:
-        catalogues = files.list_files(config.lake.catalog)
-        found |= {path: 0 for path in catalogues if _stem(path).startswith("catalog")}
-    return sorted(found.items())
+    """Every file of the lake, and what catalogues, exports and evaluations lie elsewhere."""
+    found = [
+        *files.walk(lake.root),
+        *_catalogues(config, lake),
+        *(each for folder in known_exports(lake) for each in files.walk(folder)),
+        *(each for folder in _evaluations(lake) for each in files.walk(files.join(folder, CELLS))),
+    ]
+    return sorted({path: size for path, size, _ in found}.items())
 
 
 def find(config: Config, lake: Lake, needle: Needle, since: datetime) -> Copies:
     """Copies of the user. Of what is outdated, only what was there before `since`."""
-    folders = [lake.root, *_folders(lake, EVALUATE)]
-    there = [
-        each for folder in folders for each in files.walk(folder) if not _of_a_table(lake, each[0])
-    ]
+    folders = [lake.path(staging.FOLDER), *(files.join(f, CELLS) for f in _evaluations(lake))]
+    there = [(path, size) for folder in folders for path, size, _ in files.walk(folder)]
     with progress(len(there), "look at what was derived", "files") as bar:
-        held = needle.search([(path, size) for path, size, _ in there], bar).held
+        held = needle.search(there, bar).held
     reports = [
         path
-        for path, _, changed in there
-        if path.endswith(REPORT) and changed < since and needle.within(files.read_bytes(path))
+        for path, _, changed in files.walk(lake.path(REPORTS))
+        if changed < since and needle.within(files.read_bytes(path))
     ]
-    return Copies(
-        sorted({hit.path for hit in held}),
-        sorted([*reports, *_past_catalogues(config, lake, since)]),
-        _past_exports(lake, since),
-    )
+    catalogues = [
+        path
+        for path, _, changed in _catalogues(config, lake)
+        if changed < since and path.rpartition("/")[2].startswith("catalog-")
+    ]
+    written = _last_runs(lake, EXPORT)
+    exports = [folder for folder in known_exports(lake) if written[folder] < since]
+    return Copies(sorted({hit.path for hit in held}), sorted([*reports, *catalogues]), exports)
 
 
 def drop_prefixes(lake: Lake) -> list[str]:
@@ -78,32 +79,22 @@ def drop_prefixes(lake: Lake) -> list[str]:
     return dropped
 
 
-def _of_a_table(lake: Lake, path: str) -> bool:
-    return any(path.startswith(lake.path(table.name, "")) for table in TABLES)
-
-
-def _past_catalogues(config: Config, lake: Lake, since: datetime) -> list[str]:
-    """Catalogues of single states (`--as-of`)."""
+def _catalogues(config: Config, lake: Lake) -> list[files.Entry]:
+    """The newest one, and those of single states (`--as-of`)."""
     folder = config.lake.catalog or lake.root
-    there = [
+    there = set(files.list_files(folder)) if files.exists(folder) else set()
+    return [
         each
         for each in files.walk(folder)
-        if PurePosixPath(each[0]).parent.name == PurePosixPath(folder).name
-    ]
-    return [
-        path for path, _, changed in there if _stem(path).startswith("catalog-") and changed < since
+        if each[0] in there and each[0].rpartition("/")[2].startswith("catalog")
     ]
 
 
-def _past_exports(lake: Lake, since: datetime) -> list[str]:
-    """Exports that are still there, and were last written before."""
-    written = _last_runs(lake, EXPORT)
-    return [folder for folder in known_exports(lake) if written[folder] < since]
-
-
-def _folders(lake: Lake, step: str) -> list[str]:
-    """Folders outside of the lake that a step wrote."""
-    return [folder for folder in _last_runs(lake, step) if not folder.startswith(lake.path(""))]
+def _evaluations(lake: Lake) -> set[str]:
+    """Folders of evaluations, which `iadsr evaluate --out` may have put anywhere."""
+    below = lake.path(EVALUATIONS)
+    known = {files.join(below, name) for name in files.list_folders(below)}
+    return known | set(_last_runs(lake, "evaluate"))
 
 
 def _last_runs(lake: Lake, step: str) -> dict[str, datetime]:
@@ -114,7 +105,3 @@ def _last_runs(lake: Lake, step: str) -> dict[str, datetime]:
         if folder := json.loads(outputs).get("folder"):
             found[folder] = started
     return found
-
-
-def _stem(path: str) -> str:
-    return path.rpartition("/")[2]

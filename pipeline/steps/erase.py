@@ -127,7 +127,7 @@ def _erase(config: Config, lake: Lake, needle: Needle, tombstone: Tombstone) -> 
         first = found.held[0]
         raise ContractError(
             f"{len(found.held)} files still hold the user, the first {first.path} ({first.place}): "
-            "something that ran beside wrote it; run the erasure again"
+            "written by something that ran beside (erase again), or none of ours (delete it)"
         )
     return Erasure(rows, removed, found, told.get("finished_at"))
 

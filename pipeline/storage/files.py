@@ -15,6 +15,8 @@ from pyarrow import fs
 
 from pipeline.errors import StoreError
 
+Entry = tuple[str, int, datetime]  # full path, size in bytes, last change
+
 
 def is_remote(root: str) -> bool:
     """True where `root` is a URI of an object store rather than a local path."""
@@ -128,7 +130,7 @@ def age(folder: str) -> timedelta:
     return datetime.now(UTC) - newest if newest else timedelta.max
 
 
-def walk(folder: str) -> list[tuple[str, int, datetime]]:
+def walk(folder: str) -> list[Entry]:
     """Full path, size and last change of each file at any depth below `folder`, by path."""
     store, inner = filesystem(folder)
     found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True, recursive=True))

@@ -1,6 +1,7 @@
 """A person is taken out of everything, for good and provably; of others nothing changes."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from pipeline.cli import main
 from pipeline.errors import ConflictError, ContractError, UserError
 from pipeline.schemas import (
     CLEAN_INTERACTIONS,
@@ -229,6 +231,20 @@ def test_the_search_finds_a_live_row_that_should_be_gone(dirty, monkeypatch):
     monkeypatch.setattr(erasure, "delete_rows", lambda *_: None)
     with pytest.raises(ContractError, match="still hold the user"):
         step.erase(dirty.config, dirty.lake, USER)
+
+
+def test_the_command_looks_first_and_then_tells_the_proof(dirty, capsys):
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["--config", str(dirty.config_path), *arguments])
+        told = capsys.readouterr()
+        assert ended.value.code == 0, told.err
+        return told.out
+
+    assert "Nothing was changed." in run("erase", "--user", USER)
+    done = run("erase", "--user", USER, "--yes")
+    assert re.search(r"searched \d+ files, [\d,]+ bytes, every Parquet file decoded: 0 hold", done)
+    assert re.search(r"erasures: +1\n", run("status"))
 
 
 def test_the_same_characters_as_something_else_stay_and_are_told(tmp_path):
