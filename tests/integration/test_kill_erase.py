@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ AGREE = """
 
 
 def victim(folder: Path, root: str, write: int) -> None:
-    """Erase, and die just before the `write`-th durable write: a commit, a file, a removal."""
+    """Erase, and die before the `write`-th durable write, or in the middle of removing files."""
     from deltalake import DeltaTable
     from deltalake.table import TableAlterer
 
@@ -58,8 +58,16 @@ def victim(folder: Path, root: str, write: int) -> None:
     }.items():
         for name in names:
             setattr(owner, name, counted(getattr(owner, name)))
-    delete_one = counted(files.delete)
-    files.delete = lambda paths: [delete_one([path]) for path in paths]
+    delete = files.delete
+
+    def delete_half(paths: Iterable[str]) -> None:
+        paths = list(paths)
+        left[0] -= 1
+        delete(paths[: len(paths) // 2] if left[0] == 0 else paths)
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    files.delete = delete_half
     erase(settings(folder, root), Lake(root), USER)
 
 
