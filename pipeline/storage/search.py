@@ -203,17 +203,20 @@ class Needle:
 
 
 def _is_binary(dtype: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype))
+    of_bytes = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(is_one(dtype) for is_one in of_bytes)
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    of_text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return _is_binary(dtype) or any(is_one(dtype) for is_one in of_text)
 
 
 def _holds_text(dtype: pa.DataType) -> bool:
     inner = [dtype.field(i).type for i in range(dtype.num_fields)]
+    if pa.types.is_dictionary(dtype):
+        inner.append(dtype.value_type)
     return _is_text(dtype) or any(_holds_text(each) for each in inner)
-
-
-def _is_text(dtype: pa.DataType) -> bool:
-    text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
-    return text or _is_binary(dtype) or pa.types.is_dictionary(dtype)
 
 
 def _leaves(name: str, column: pa.ChunkedArray) -> Iterator[tuple[str, pa.Array]]:
@@ -233,7 +236,8 @@ def _leaves_of(name: str, array: pa.Array) -> Iterable[tuple[str, pa.Array]]:
     elif pa.types.is_map(dtype):
         yield from _leaves_of(name, array.keys)
         yield from _leaves_of(name, array.items)
-    elif pa.types.is_list(dtype) or pa.types.is_large_list(dtype):
-        yield from _leaves_of(name, array.values)
+    elif pa.types.is_nested(dtype):  # lists of all kinds
+        yield from _leaves_of(name, array.flatten())
     elif _is_text(dtype):
-        yield name, array
+        # Of the kinds of text that there are, Arrow compares these.
+        yield name, array.cast(pa.large_binary() if _is_binary(dtype) else pa.large_string())

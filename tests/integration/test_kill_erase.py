@@ -89,6 +89,7 @@ def tables(lake: Lake) -> dict[str, pl.DataFrame]:
     return {t.name: contents(lake, t) for t in TABLES if t != RUNS}
 
 
+@pytest.mark.slow
 def test_an_erasure_killed_before_any_of_its_writes_is_completed_by_its_rerun(filled, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.steps.erase", "pipeline.storage.catalog"])

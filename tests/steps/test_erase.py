@@ -18,6 +18,7 @@ from pipeline.schemas import (
     RUNS,
     SCORED_INTERACTIONS,
 )
+from pipeline.sources.quarantine import Quarantine
 from pipeline.steps import erase as step
 from pipeline.steps.ingest import ingest
 from pipeline.steps.night import run_night
@@ -26,6 +27,7 @@ from pipeline.steps.publish import _commit as commit
 from pipeline.steps.publish import publish
 from pipeline.steps.score import score
 from pipeline.storage import erasure, files, snapshots, staging
+from pipeline.storage.appender import PartitionedAppend
 from pipeline.storage.catalog import DUCKDB_FILE
 from pipeline.storage.lake import Lake
 from pipeline.storage.search import Needle
@@ -91,8 +93,13 @@ def test_looking_first_changes_nothing(dirty):
     before = dirty.versions()
     would = step.survey(dirty.config, dirty.lake, USER)
     assert would.rows[INTERACTIONS.name] > 0
-    assert would.found.held
     assert dirty.versions() == before
+    held = {hit.path for hit in would.found.held}
+    for table in (INTERACTIONS, SCORED_INTERACTIONS, CLEAN_INTERACTIONS, QUARANTINE):
+        live = [p for paths in dirty.lake.partition_files(table).values() for p in paths]
+        with_user = [p for p in live if USER in pl.read_parquet(p)["user_id"]]
+        assert with_user
+        assert held >= set(with_user), table.name
     with pytest.raises(UserError, match="nothing of user 'user'"):
         step.survey(dirty.config, dirty.lake, "user")
     with pytest.raises(UserError, match="nothing of user 'user'"):
@@ -245,6 +252,32 @@ def test_the_command_looks_first_and_then_tells_the_proof(dirty, capsys):
     done = run("erase", "--user", USER, "--yes")
     assert re.search(r"searched \d+ files, [\d,]+ bytes, every Parquet file decoded: 0 hold", done)
     assert re.search(r"erasures: +1\n", run("status"))
+
+
+@pytest.mark.parametrize("when", ["interactions", "quarantine"])
+def test_an_ingest_that_began_before_is_tried_again_without_the_user(tmp_path, monkeypatch, when):
+    """The erasure comes whole between what the ingest read and what it commits."""
+    small_lake.log(tmp_path / "log.csv")
+    config = small_lake.settings(tmp_path, str(tmp_path / "lake"))
+    lake = Lake(config.lake.path)
+    small_lake.fill(config, lake)
+    late = tmp_path / "log-late.csv"
+    late.write_text("user_id,item_id,event_time\nann,x,1704067200\nbob,x,1704067200\nann,,1\n")
+    owner = PartitionedAppend if when == "interactions" else Quarantine
+    commit, waiting = owner.commit, [True]
+
+    def after_the_erasure(self, *arguments):
+        if waiting:
+            waiting.clear()
+            step.erase(config, lake, "ann")
+        return commit(self, *arguments)
+
+    monkeypatch.setattr(owner, "commit", after_the_erasure)
+    result = next(r for r in ingest(config, lake) if r.file == str(late))
+    assert (result.accepted, result.erased, result.quarantined) == (1, 2, 0)
+    assert "ann" not in contents(lake, INTERACTIONS)["user_id"]
+    assert "ann" not in contents(lake, QUARANTINE)["user_id"]
+    assert not step.survey(config, lake, "ann").found.held
 
 
 def test_the_same_characters_as_something_else_stay_and_are_told(tmp_path):

@@ -37,6 +37,18 @@ def test_a_column_of_users_is_compared_as_whole_values(places):
     assert places("t.parquet", rows, write_statistics=False) == (["user_id"], [])
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.binary_view()],
+    ids=str,
+)
+def test_text_of_every_kind(places, kind):
+    column = pa.array(["bob", "ann"]).cast(kind)
+    rows = pa.table({"user_id": column, "more": pa.array([["x"], ["ann"]], pa.list_(pa.string()))})
+    held, elsewhere = places("t.parquet", rows, write_statistics=False)
+    assert (held, elsewhere) == (["user_id"], ["more"])
+
+
 def test_a_dictionary_is_searched_beyond_what_rows_refer_to(places):
     words = pa.array(["bob", "ann"])
     column = pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int32()), words)
