@@ -14,7 +14,9 @@ import click
 
 from pipeline import __version__
 from pipeline.commands.backfill import backfill
+from pipeline.commands.doctor import doctor
 from pipeline.commands.encoders import encoders
+from pipeline.commands.erase import erase
 from pipeline.commands.export import export
 from pipeline.commands.maintain import maintain
 from pipeline.commands.models import models
@@ -61,7 +63,18 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
-for _command in (backfill, diff, encoders, export, maintain, models, rollback, snapshot):
+for _command in (
+    backfill,
+    diff,
+    doctor,
+    encoders,
+    erase,
+    export,
+    maintain,
+    models,
+    rollback,
+    snapshot,
+):
     cli.add_command(_command)
 
 
@@ -219,8 +232,10 @@ def explain(user: str, item: str | None, day: date | None, as_json: bool) -> Non
     """
     from pipeline.report.explanation import print_explanation, to_json
     from pipeline.steps.explain import explain as step
+    from pipeline.storage.privacy import user_ids
 
-    found = step(_existing_lake(), user, item, day)
+    lake = _existing_lake()
+    found = step(lake, user_ids(_session()[0], lake).one(user), item, day)
     click.echo(to_json(found)) if as_json else print_explanation(found)
 
 

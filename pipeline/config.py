@@ -66,6 +66,27 @@ class IngestConfig(_Section):
     earliest: date = date(1990, 1, 1)  # earlier events are quarantined
 
 
+class PrivacyConfig(_Section):
+    """User ids as keyed hashes. The key is never written here, nor into the lake."""
+
+    hash_users: bool = False  # store HMAC-SHA-256 of user ids, from a lake's first ingest on
+    key_variable: str = ""  # environment variable that holds the key (not one of IADSR_*)
+    key_file: str = ""  # or a file with nothing but the key
+
+    @model_validator(mode="after")
+    def _key_is_named(self) -> Self:
+        named = bool(self.key_variable) + bool(self.key_file)
+        if self.hash_users and named != 1:
+            raise ValueError("hash_users needs a key: name it by key_variable or by key_file")
+        if named and not self.hash_users:
+            raise ValueError("a key is named, but hash_users is false: nothing would be hashed")
+        if not re.fullmatch(r"((?!IADSR_)[A-Za-z_][A-Za-z0-9_]*)?", self.key_variable):
+            raise ValueError(
+                "key_variable is no name of an environment variable (IADSR_* are settings)"
+            )
+        return self
+
+
 class ServerConfig(_Section):
     """An embeddings server that speaks OpenAI's protocol. Its API key is never written here."""
 
@@ -308,6 +329,7 @@ class Config(_Section):
     sources: dict[Name, SourceConfig] = {}
     catalogues: dict[Name, CatalogueConfig] = {}
     ingest: IngestConfig = IngestConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     encoder: EncoderConfig = EncoderConfig()
     sequence: SequenceConfig = SequenceConfig()
     model: ModelConfig = ModelConfig()

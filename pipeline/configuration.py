@@ -179,6 +179,13 @@ def _absolute(config: Config, base: Path) -> Config:
     catalogues = {
         k: v.model_copy(update={"path": resolve(v.path)}) for k, v in config.catalogues.items()
     }
+    privacy = config.privacy.model_copy(update={"key_file": resolve(config.privacy.key_file)})
     return config.model_copy(
-        update={"lake": lake, "encoder": encoder, "sources": sources, "catalogues": catalogues}
+        update={
+            "lake": lake,
+            "encoder": encoder,
+            "sources": sources,
+            "catalogues": catalogues,
+            "privacy": privacy,
+        }
     )

@@ -28,6 +28,10 @@ class StoreError(UserError):
     """The lake's store failed: disk, network, permissions. Trying again later may do."""
 
 
+class GoneError(UserError):
+    """A state of a table that was, and can no longer be read."""
+
+
 class ContractError(IadsrError):
     """Data broke a promise of its table: an audit or a gate refused. Nothing was published."""
 

@@ -1,7 +1,8 @@
-"""Stable hashes of columns: the same on every machine and in every version. Not for security.
+"""Stable hashes of columns: the same on every machine and in every version.
 
 `interaction_id` and the shard of a user rest on xxHash64 (polars-hash), never on
-`polars.Expr.hash`, whose values change between polars versions.
+`polars.Expr.hash`, whose values change between polars versions. None of these is for security,
+but for `keyed_hash`.
 """
 
 import polars as pl
@@ -41,6 +42,15 @@ def interaction_hash(
 def shard_of(user_id: pl.Expr, shards: int) -> pl.Expr:
     """Shard of each user, UInt64 in [0, shards): a partition of the users that never moves."""
     return _xxhash64(user_id) % shards
+
+
+def keyed_hash(text: pl.Expr, key: str) -> pl.Expr:
+    """HMAC-SHA-256 of each text, its first 32 hex digits; null stays null.
+
+    Without the key nobody can tell whose it is, or try candidates.
+    """
+    hashed: pl.Expr = text.chash.hmac_sha256(key=key)  # type: ignore[attr-defined]
+    return hashed.str.slice(0, 32)
 
 
 def _xxhash64(text: pl.Expr) -> pl.Expr:

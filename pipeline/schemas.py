@@ -33,7 +33,7 @@ def _field(name: str, dtype: pa.DataType, description: str) -> pa.Field:
 
 _INTERACTION = [
     _field(col.INTERACTION_ID, pa.int64(), "stable hash of user, item, time and type"),
-    _field(col.USER_ID, pa.string(), "as given in the source"),
+    _field(col.USER_ID, pa.string(), "as given in the source, or its keyed hash"),
     _field(col.ITEM_ID, pa.string(), "as given in the source"),
     _field(col.EVENT_TIME, TIMESTAMP, "when it happened (UTC)"),
     _field(col.EVENT_DATE, pa.date32(), "UTC date of event_time"),
@@ -57,8 +57,17 @@ QUARANTINE = Table(
             _field(col.LINE, pa.int64(), "line (or row of a Parquet file) in that file, from 1"),
             _field(col.REASON, pa.string(), "reason code"),
             _field(col.DETAIL, pa.string(), "what was found"),
-            _field(col.RAW, pa.binary(), "the row's bytes, verbatim"),
+            _field(
+                col.RAW,
+                pa.binary(),
+                "the row's bytes, verbatim; its fields as JSON where user ids are hashed",
+            ),
             _field(col.RUN_ID, pa.string(), "ingest run that rejected the row"),
+            _field(
+                col.USER_ID,
+                pa.string(),
+                "user of the row; null where it cannot be told, empty for a row of a catalogue",
+            ),
         ]
     ),
     partition_by=col.INGEST_DATE,
@@ -163,7 +172,7 @@ RUNS = Table(
             _field(
                 col.STEP,
                 pa.string(),
-                "ingest, embed, train, score, publish, rollback, evaluate, drop, export",
+                "ingest, embed, train, score, publish, rollback, evaluate, drop, export, erase",
             ),
             _field(col.EVENT_DATE, pa.date32(), "cleaned or as-of date; null for ingest and embed"),
             _field(col.STATUS, pa.string(), "succeeded, unchanged or failed"),

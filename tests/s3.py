@@ -24,7 +24,8 @@ def s3_server(patch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     patch.setenv("AWS_ACCESS_KEY_ID", "test")
     patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    patch.setenv("AWS_REGION", "us-east-1")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):  # deltalake reads one, boto3 the other
+        patch.setenv(name, "us-east-1")
     command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=os.environ.copy(), **quiet) as server:

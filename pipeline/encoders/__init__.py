@@ -57,6 +57,8 @@ class _Backend:
     load: str  # "module:function" from an EncoderConfig to a context with its Encoder
 
 
+PREFIXES = "prefixes-of-"  # begins the names under which vectors of joined texts stand
+
 _BACKENDS = {
     "transformers": _Backend(
         identify="pipeline.encoders.folder:identify", load="pipeline.encoders.transformers:load"
@@ -88,7 +90,7 @@ def prefix_encoder_id(encoder_id: str) -> str:
 
     No night reads them, and no item's vector is looked for among them.
     """
-    return f"prefixes-of-{encoder_id}"
+    return PREFIXES + encoder_id
 
 
 def dimension(encoder_id: str) -> int:

@@ -26,7 +26,7 @@ _NEUTRAL = {"gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs"}
 
 def identify(config: EncoderConfig) -> Identity:
     """Identity of the model in the vLLM that `encoder.vllm.python` holds; starts no engine."""
-    engines = dict(_installed(interpreter(config)))
+    engines = dict(installed(interpreter(config)))
     options = {k: v for k, v in config.vllm.options.items() if k not in _NEUTRAL}
     if options:
         engines["options"] = digest(options)
@@ -77,7 +77,7 @@ def convert(config: EncoderConfig, source: Path, folder: Path) -> None:
 
 
 @lru_cache(maxsize=8)
-def _installed(python: Path) -> dict[str, str]:
+def installed(python: Path) -> dict[str, str]:
     """Version of vLLM there, by the name of its build."""
     code = (
         "from importlib.metadata import distributions as d\n"

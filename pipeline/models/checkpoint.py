@@ -75,6 +75,13 @@ def load(lake: Lake, version: str) -> "Model":
     return from_tensors(tensors_from_bytes(contents[WEIGHTS]), vocabulary, settings, card)
 
 
+def verify(lake: Lake, version: str) -> None:
+    """Check a model's files against its card, without loading it. Raises as `load`."""
+    card = read_card(lake, version)
+    for name in (WEIGHTS, VOCABULARY):
+        _checked(lake, version, name, card)
+
+
 def read_card(lake: Lake, version: str) -> dict[str, Any]:
     """The card of a model. Raises UserError if there is none, or one of an older version."""
     try:

@@ -29,6 +29,10 @@ def print_status(status: Status) -> None:
         )
     if status.pending:
         click.echo(f"staged, not published: {_dates(status.pending)}")
+    recorded, pending = status.erasures
+    if recorded:
+        more = f", {pending} pending: `iadsr erase --user U --yes` again" if pending else ""
+        click.echo(f"erasures:       {recorded:,}{more}")
     click.echo("\nlast runs")
     for row in status.last_runs.iter_rows(named=True):
         counts = json.loads(row[col.COUNTS])

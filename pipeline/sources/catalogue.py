@@ -60,7 +60,7 @@ def read_catalogue(
                     fields = dict(zip(opened.fields, block.split(raw), strict=True))
                     items.append(_item(fields, catalogue.template, max_id_length))
                 except RowRejectedError as error:
-                    rejected.append((line + at + 1, error.reason, error.detail, raw))
+                    rejected.append((line + at + 1, error.reason, error.detail, raw, ""))
             line += block.rows
             yield ItemBatch(
                 len(records),

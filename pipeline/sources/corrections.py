@@ -14,6 +14,7 @@ from pipeline import columns as col
 from pipeline.schemas import INTERACTIONS, QUARANTINE
 from pipeline.sources import reasons
 from pipeline.storage.lake import Lake, conform, correction_key
+from pipeline.storage.privacy import refuse_erased
 
 # Repeated rows that wait to be compared: a bound of memory.
 WAITING_ROWS = 500_000
@@ -53,10 +54,10 @@ class Corrections:
         """
         changed = self._found[0].with_columns(pl.lit(v).alias(k) for k, v in stamps.items())
         days = changed[col.EVENT_DATE].unique().sort().to_list()
-        since = self._lake.version(INTERACTIONS)
-        self._keep_aside(changed, days, since, ("superseded:" + marker[0], marker[1]), now)
+        self._keep_aside(changed, days, ("superseded:" + marker[0], marker[1]), now)
         for day in days:
             since = self._lake.version(INTERACTIONS)
+            refuse_erased(self._lake, changed[col.USER_ID])
             stood = self._stood([day], since)
             ours = changed.filter(pl.col(col.EVENT_DATE) == day)
             kept = stood.join(ours, on=col.INTERACTION_ID, how="anti")
@@ -91,12 +92,13 @@ class Corrections:
         self,
         changed: pl.DataFrame,
         days: list[date],
-        version: int,
         marker: tuple[str, int],
         now: datetime,
     ) -> None:
-        if self._lake.marker(QUARANTINE, marker[0]) is not None:
+        since, version = self._lake.version(QUARANTINE), self._lake.version(INTERACTIONS)
+        if self._lake.marker(QUARANTINE, marker[0], since) is not None:
             return
+        refuse_erased(self._lake, changed[col.USER_ID])
         values = changed.select(col.INTERACTION_ID, pl.col(col.VALUE).alias("new"))
         old = self._stood(days, version).join(values, on=col.INTERACTION_ID)
         told: dict[str, Any] = {
@@ -109,4 +111,4 @@ class Corrections:
             col.RUN_ID: pl.lit(changed[0, col.RUN_ID]),
         }
         rows = conform(old.with_columns(**told), QUARANTINE)
-        self._lake.append(QUARANTINE, rows, marker)
+        self._lake.append(QUARANTINE, rows, marker, since=since, merge_schema=True)

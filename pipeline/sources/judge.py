@@ -4,7 +4,7 @@ Two passes: vectorised over the rows that the fast parser typed; then, over what
 one row at a time down to text, whose word is final.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from pipeline.sources.layout import Row
 from pipeline.sources.reasons import DETAIL_LENGTH, RowRejectedError
 from pipeline.sources.text import ABSENT_VALUE, Lines
 from pipeline.sources.times import MICROS, parse_number, parse_plain_iso, parse_text, to_micros
+from pipeline.storage.privacy import Erased, UserIds
 
 _LINE = "\x1fline"
 _MICROS = "\x1fmicros"
@@ -29,6 +30,7 @@ REJECTED_SCHEMA = {
     col.REASON: pl.String(),
     col.DETAIL: pl.String(),
     col.RAW: pl.Binary(),
+    col.USER_ID: pl.String(),  # as stored; null: cannot be told; empty: the row has none
 }
 
 
@@ -76,6 +78,23 @@ class Batch:
         """The accepted rows, copied."""
         return self.typed if self.good is None else self.typed.filter(pl.Series(self.good))
 
+    def without(self, erased: Erased, ids: UserIds) -> "Batch":
+        """The batch less the rows of erased users, and less the ids in lines of no known user.
+
+        What is missing in `rows` then are the erased users' rows.
+        """
+        unsplit = self.rejected[col.USER_ID].is_null()
+        theirs = erased.among(self.rejected[col.USER_ID])
+        if unsplit.any():
+            theirs |= unsplit & erased.in_lines(self.rejected[col.RAW], ids)
+        hidden = pl.when(pl.lit(not ids.key) | pl.col(col.USER_ID).is_not_null())
+        rejected = self.rejected.filter(~theirs).with_columns(hidden.then(pl.col(col.RAW)))
+        gone = erased.among(self.typed[col.USER_ID])
+        if not gone.any():
+            return replace(self, rejected=rejected)
+        good = ~gone.to_numpy() if self.good is None else self.good & ~gone.to_numpy()
+        return replace(self, rejected=rejected, good=good)
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -86,15 +105,21 @@ class Judge:
     earliest: int  # microseconds
     latest: int
     max_id_length: int
+    ids: UserIds
 
     @classmethod
     def of(
-        cls, fields: tuple[str, ...], unit: TimeUnit, config: IngestConfig, now: datetime
+        cls,
+        fields: tuple[str, ...],
+        unit: TimeUnit,
+        config: IngestConfig,
+        now: datetime,
+        ids: UserIds,
     ) -> "Judge":
         """Rules by the configuration; the latest plausible time is a day after `now`."""
         earliest = datetime.combine(config.earliest, time(), tzinfo=UTC)
         latest = to_micros(now + timedelta(days=1))
-        return cls(fields, unit, to_micros(earliest), latest, config.max_id_length)
+        return cls(fields, unit, to_micros(earliest), latest, config.max_id_length, ids)
 
     def judge(self, block: Block) -> Batch:
         """Sort the block's rows into accepted and rejected."""
@@ -108,9 +133,7 @@ class Judge:
         doubtful[lines[good]] = False
         texts, rejected = self._split(block, np.flatnonzero(doubtful))
         judged = self._reasons(texts)
-        refused = judged.filter(pl.col(col.REASON).is_not_null()).select(
-            (pl.col(_LINE) + 1).alias(col.LINE), col.REASON, col.DETAIL, col.RAW
-        )
+        refused = self._refused(judged.filter(pl.col(col.REASON).is_not_null()))
         rejected = pl.concat([rejected, refused]).sort(col.LINE)
         typed = self._finish(frame, self._fast_micros(frame))
         saved = judged.filter(pl.col(col.REASON).is_null())
@@ -159,7 +182,7 @@ class Judge:
         known = (col.USER_ID, col.ITEM_ID, col.EVENT_TIME, col.EVENT_TYPE, col.VALUE)
         extra = [name for name in self.fields if name not in known]
         moment = pl.col(_MICROS).cast(pl.Datetime("us", "UTC"))
-        timed = frame.with_columns(micros.alias(_MICROS))
+        timed = frame.with_columns(micros.alias(_MICROS), self.ids.stored(pl.col(col.USER_ID)))
         return timed.select(
             interaction_hash(
                 pl.col(col.USER_ID), pl.col(col.ITEM_ID), pl.col(_MICROS), event_type
@@ -173,6 +196,23 @@ class Judge:
             *extra,
         )
 
+    def _refused(self, judged: pl.DataFrame) -> pl.DataFrame:
+        """Rows that could be split, for quarantine. A user's id is kept as it is stored."""
+        user = self.ids.stored(pl.col(col.USER_ID))
+        raw, detail = pl.col(col.RAW), pl.col(col.DETAIL)
+        if self.ids.key:
+            fields = [user if name == col.USER_ID else pl.col(name) for name in self.fields]
+            raw = pl.struct(fields).struct.json_encode().cast(pl.Binary)
+            of_an_id = pl.col(col.REASON).is_in([reasons.EMPTY_ID, reasons.ID_TOO_LONG])
+            detail = pl.when(~of_an_id).then(detail)
+        return judged.select(
+            (pl.col(_LINE) + 1).alias(col.LINE),
+            col.REASON,
+            detail.alias(col.DETAIL),
+            raw.alias(col.RAW),
+            user.fill_null("").alias(col.USER_ID),
+        )
+
     def _split(self, block: Block, lines: Lines) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Text fields of the rows that can be split, and the rows that cannot."""
         rows: list[tuple[object, ...]] = []
@@ -181,7 +221,7 @@ class Judge:
             try:
                 rows.append((line, raw, *block.split(raw)))
             except RowRejectedError as error:
-                rejected.append((line + 1, error.reason, error.detail, raw))
+                rejected.append((line + 1, error.reason, error.detail, raw, None))
         schema = {_LINE: pl.Int64(), col.RAW: pl.Binary()} | dict.fromkeys(self.fields, pl.String())
         return (
             pl.DataFrame(rows, schema=schema, orient="row"),

@@ -74,7 +74,7 @@ class Quarantine:
             schema = conform(pl.DataFrame(), QUARANTINE).to_arrow().schema
             reader = pa.RecordBatchReader.from_batches(schema, self._batches())
             marker = (self._marker, to_micros(self.judged_at))
-            self._lake.append(QUARANTINE, reader, marker, since=self._version)
+            self._lake.append(QUARANTINE, reader, marker, since=self._version, merge_schema=True)
         return {QUARANTINE.name: self._lake.version(QUARANTINE)}
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from pipeline.sources.parquet import ParquetBlock, open_parquet
 from pipeline.sources.reasons import RowRejectedError
 from pipeline.sources.text import BLOCK_BYTES, TextBlock, blocks_of, open_text
 from pipeline.sources.times import detect_unit
+from pipeline.storage.privacy import UserIds
 
 IN_FLIGHT = 2
 _SAMPLES = 1000
@@ -98,6 +99,7 @@ def open_log(
     config: IngestConfig,
     *,
     now: datetime,
+    ids: UserIds = UserIds(),  # noqa: B008  (frozen)
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Reading]:
     """Open a log and judge its rows. Raises SourceError, now or while it is read."""
@@ -111,7 +113,7 @@ def open_log(
             unit = detect_unit(samples, file) if samples else "s"
         dtypes = _dtypes(opened.fields, unit, samples)
         blocks = (make(dtypes) for make in chain([first] if first else [], opened.blocks))
-        judge = Judge.of(opened.fields, unit, config, now)
+        judge = Judge.of(opened.fields, unit, config, now, ids)
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             yield Reading(
                 unit,

@@ -32,6 +32,7 @@ from pipeline.sources.text import open_bytes
 from pipeline.storage import runs
 from pipeline.storage.appender import PartitionedAppend
 from pipeline.storage.lake import Lake, conform, marker_number
+from pipeline.storage.privacy import UserIds, erased, user_ids
 
 ATTEMPTS = 4
 
@@ -51,6 +52,7 @@ class IngestResult:
     duplicates: int = 0
     quarantined: int = 0
     corrected: int = 0
+    erased: int = 0
 
 
 class _CorrectedError(Exception):
@@ -70,6 +72,7 @@ class _Job:
     now: datetime
     counts: Counter[str] = field(default_factory=Counter)
     corrected: int = 0  # accepted rows, by an earlier attempt of this run
+    ids: UserIds = field(default_factory=UserIds)
 
     @property
     def marker(self) -> str:
@@ -136,7 +139,9 @@ def ingest(
     """
     now = now or datetime.now(UTC)
     results = []
-    for name, spec in _chosen(config, names):
+    chosen = _chosen(config, names)
+    user_ids(config, lake)  # a new lake is marked before its first snapshot is read
+    for name, spec in chosen:
         for file in _files(name, spec, day, earlier):
             job = _Job(lake, config, name, spec, file, _sha256(file), now)
             results.append(_ingest_file(job))
@@ -214,11 +219,17 @@ def _ingest_log(job: _Job, run: runs.Run, snapshot: DeltaTable) -> None:
     append = PartitionedAppend(job.lake, INTERACTIONS, snapshot, stamps)
     quarantine = Quarantine(job.lake, job.marker, job.file, job.run_id, job.now)
     layout_of = FORMATS[job.spec.format]
+    job.ids = user_ids(job.config, job.lake)
     try:
         with (
             closing(quarantine),
             open_log(
-                job.file, job.spec, layout_of, job.config.ingest, now=quarantine.judged_at
+                job.file,
+                job.spec,
+                layout_of,
+                job.config.ingest,
+                now=quarantine.judged_at,
+                ids=job.ids,
             ) as reading,
         ):
             run.inputs["time"] = reading.time + (" (detected)" if reading.detected else "")
@@ -247,12 +258,18 @@ def _take_in(
     quarantine: Quarantine,
     corrections: Corrections,
 ) -> None:
-    """Read the whole log: new rows to the append, rejected ones to quarantine."""
+    """Read the whole log: new rows to the append, rejected ones to quarantine.
+
+    Rows of erased users are counted, and go nowhere. Who is erased is read after the snapshots on
+    which the commits rest: an erasure that begins later makes them fail.
+    """
+    gone = erased(job.lake)
     dates = job.lake.partition_rows(INTERACTIONS, append.snapshot.version())
     known = KnownIds(append.snapshot, dates)
     line = reading.header_lines
     with progress(None, f"ingest {job.label}", "rows") as bar:
-        for batch in reading.batches:
+        for judged in reading.batches:
+            batch = judged.without(gone, job.ids)
             quarantine.add(batch.rejected, line)
             fresh = known.fresh(batch.typed, batch.good)
             append.add(fresh)
@@ -262,6 +279,7 @@ def _take_in(
             job.counts["rows_read"] += batch.rows
             job.counts["accepted"] += len(fresh)
             job.counts["duplicates"] += batch.accepted_rows - len(fresh)
+            job.counts["erased"] += batch.rows - batch.accepted_rows - len(batch.rejected)
             bar.update(batch.rows)
     # They stand already: corrected before the append, they are read as repeated here.
     job.counts["corrected"] = job.corrected
@@ -310,15 +328,15 @@ def _reconcile(job: _Job, run: runs.Run, reasons: Counter[str]) -> None:
     counts = job.counts
     counts["quarantined"] = reasons.total()
     names = ["rows_read", "accepted", "duplicates", "quarantined"]
-    if counts["corrected"]:
-        names.append("corrected")
+    rare = [name for name in ("corrected", "erased") if counts[name]]
+    names += rare
     run.counts = {name: counts[name] for name in names}
     why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
     line = (
         f"{job.label}: read {counts['rows_read']:,} = accepted {counts['accepted']:,} "
         f"+ duplicates {counts['duplicates']:,} + quarantined {counts['quarantined']:,}"
         + (f" ({why})" if why else "")
-        + (f" + corrected {counts['corrected']:,}" if counts["corrected"] else "")
+        + "".join(f" + {name} {counts[name]:,}" for name in rare)
     )
     if counts["rows_read"] != sum(counts[name] for name in names[1:]):
         raise ContractError(f"{line}: these do not add up. Nothing of this file was ingested.")

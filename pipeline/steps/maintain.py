@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from pipeline.config import Config
 from pipeline.progress import progress
-from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS, TABLES
+from pipeline.schemas import TABLES
 from pipeline.steps.status import cleaned_dates, stale_dates
 from pipeline.storage import catalog, runs, staging, upkeep
 from pipeline.storage.lake import Lake
@@ -43,7 +43,7 @@ def maintain(config: Config, lake: Lake) -> Maintained:
         for table in TABLES:
             deleted += upkeep.vacuum(lake, table, grace, named[table.name])
             bar.update(1)
-        dropped = staging.drop_expired(lake, grace, _between_commits(lake))
+        dropped = staging.drop_expired(lake, grace, catalog.between_commits(lake))
         stale = stale_dates(lake, cleaned_dates(lake))
         run.counts = {
             "files_merged": merged,
@@ -52,13 +52,3 @@ def maintain(config: Config, lake: Lake) -> Maintained:
             "stale_dates": len(stale),
         }
     return Maintained(merged, deleted, dropped, stale)
-
-
-def _between_commits(lake: Lake) -> set[date]:
-    """Dates published in one of the two tables only: the catalogue knows them by their staging."""
-    return {
-        day
-        for day in staging.days(lake)
-        if lake.marker(SCORED_INTERACTIONS, catalog.date_marker(day))
-        != lake.marker(CLEAN_INTERACTIONS, catalog.date_marker(day))
-    }

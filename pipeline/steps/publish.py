@@ -15,6 +15,7 @@ from pipeline.steps.audit import audit
 from pipeline.steps.plan import Plan, is_published
 from pipeline.storage import catalog, files, runs, staging
 from pipeline.storage.lake import Lake, conform, correction_key, marker_number
+from pipeline.storage.privacy import refuse_erased
 
 # Stands for no run in a marker: what was read came before any correction.
 NOT_CORRECTED = 0
@@ -124,6 +125,7 @@ def _commit(lake: Lake, plan: Plan, scored: pl.DataFrame, clean: pl.DataFrame) -
     seen_markers = [] if seen is None else [(corrected, seen)]
     frames = {SCORED_INTERACTIONS: scored, CLEAN_INTERACTIONS: clean}
     since = {table: lake.version(table) for table in frames}
+    refuse_erased(lake, scored[col.USER_ID])
     for table, frame in frames.items():
         if lake.marker(table, key, since[table]) != number:
             markers = [(key, number), *seen_markers]

@@ -5,6 +5,7 @@ import polars as pl
 from pipeline import columns as col
 from pipeline.config import Config
 from pipeline.encoders.cache import read_vectors
+from pipeline.errors import ConflictError
 from pipeline.hashing import shard_of
 from pipeline.models import checkpoint
 from pipeline.models.decision import score_sequences
@@ -14,6 +15,7 @@ from pipeline.sequences import read_sequences
 from pipeline.steps.plan import Plan, is_published
 from pipeline.storage import files, runs, staging
 from pipeline.storage.lake import Lake, conform
+from pipeline.storage.privacy import refuse_erased
 
 
 def score(config: Config, lake: Lake, plan: Plan, shard: int = 0) -> runs.Run:
@@ -37,9 +39,19 @@ def score(config: Config, lake: Lake, plan: Plan, shard: int = 0) -> runs.Run:
         else:
             scored = _score(lake, plan, shard)
             staging.write(path, scored)
+            _withdraw_erased(lake, path, scored)
             removed = scored.filter(pl.col(col.DECISION) == REMOVE).height
             run.counts = {"scored": scored.height, "removed": removed}
     return run
+
+
+def _withdraw_erased(lake: Lake, path: str, scored: pl.DataFrame) -> None:
+    """Looked at after the write: an erasure that began before it may have overlooked the file."""
+    try:
+        refuse_erased(lake, scored[col.USER_ID])
+    except ConflictError:
+        files.delete([path])
+        raise
 
 
 def _score(lake: Lake, plan: Plan, shard: int) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from pipeline import columns as col
 from pipeline.config import Config
 from pipeline.models import checkpoint
 from pipeline.schemas import INTERACTIONS, RUNS, SCORED_INTERACTIONS, TABLES, Table
-from pipeline.storage import runs, staging
+from pipeline.storage import privacy, runs, staging
 from pipeline.storage.lake import Lake, correction_key
 
 
@@ -24,6 +24,7 @@ class Status:
     stale: dict[date, tuple[int, int]]  # date -> (interactions now, interactions when cleaned)
     uncleaned: list[date]
     pending: list[date]  # staged or half-published
+    erasures: tuple[int, int]  # recorded, and pending of them
     last_runs: pl.DataFrame
 
 
@@ -38,6 +39,7 @@ def status(lake: Lake, last: int = 10) -> Status:
         stale=stale_dates(lake, cleaned),
         uncleaned=sorted(set(lake.partition_rows(INTERACTIONS)) - cleaned),
         pending=staging.days(lake),
+        erasures=privacy.erasures(lake),
         last_runs=recorded.sort(col.STARTED_AT).tail(last),
     )
 

@@ -29,7 +29,7 @@ from pipeline import columns as col
 from pipeline.errors import ConflictError
 from pipeline.schemas import Table
 from pipeline.storage import files
-from pipeline.storage.lake import Lake
+from pipeline.storage.lake import Lake, noticing_an_erasure
 
 BUFFER_ROWS = 2_000_000
 
@@ -119,14 +119,15 @@ class PartitionedAppend:
         markers = [marker, *((f"append:{day.isoformat()}", marker[1]) for day in self._dates)]
         properties = CommitProperties(app_transactions=[Transaction(*m) for m in markers])
         try:
-            self._evolve(extra)
-            self.snapshot.create_write_transaction(
-                self._written,  # type: ignore[arg-type]
-                mode="append",
-                schema=self.snapshot.schema(),
-                partition_by=[col.EVENT_DATE],
-                commit_properties=properties,
-            )
+            with noticing_an_erasure():
+                self._evolve(extra)
+                self.snapshot.create_write_transaction(
+                    self._written,  # type: ignore[arg-type]
+                    mode="append",
+                    schema=self.snapshot.schema(),
+                    partition_by=[col.EVENT_DATE],
+                    commit_properties=properties,
+                )
         except CommitFailedError as error:
             raise _conflict(self.table, str(error).splitlines()[0]) from None
         return self.snapshot.version()

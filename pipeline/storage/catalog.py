@@ -74,6 +74,16 @@ def state_at(lake: Lake, versions: dict[str, int], days: Iterable[date]) -> Snap
     return Snapshot(versions, flat)
 
 
+def between_commits(lake: Lake) -> set[date]:
+    """Dates published in one of the two tables only: the catalogue knows them by their staging."""
+    return {
+        day
+        for day in staging.days(lake)
+        if lake.marker(SCORED_INTERACTIONS, date_marker(day))
+        != lake.marker(CLEAN_INTERACTIONS, date_marker(day))
+    }
+
+
 def build(lake: Lake, folder: str = "") -> str:
     """Write the newest state's `catalog.sql` and `catalog.duckdb`.
 

@@ -6,8 +6,8 @@ A write is atomic: a reader sees the old bytes or the new ones. Tables are `lake
 import os
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from pipeline.errors import StoreError
 
 _ARROW = re.compile(r"\x1b\[\d*m|↳")
 _LONGEST_REASON = 500
+
+Entry = tuple[str, int, datetime]  # full path, size in bytes, last change
 
 
 def is_remote(root: str) -> bool:
@@ -136,6 +138,25 @@ def age(folder: str) -> timedelta:
     found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True))
     newest = max((f.mtime for f in found if f.mtime), default=None)
     return datetime.now(UTC) - newest if newest else timedelta.max
+
+
+def walk(folder: str) -> list[Entry]:
+    """Full path, size and last change of each file at any depth below `folder`, by path."""
+    store, inner = filesystem(folder)
+    found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True, recursive=True))
+    return sorted(
+        (join(folder, f.path.removeprefix(inner).lstrip("/")), f.size, f.mtime)
+        for f in found
+        if f.type == fs.FileType.File
+    )
+
+
+def delete(paths: Iterable[str]) -> None:
+    """Remove files, one after the other; those that are gone already are passed over."""
+    for path in paths:
+        store, inner = filesystem(path)
+        with in_one_line(path), suppress(FileNotFoundError):
+            store.delete_file(inner)
 
 
 def delete_folder(folder: str) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from pipeline import columns as col
-from pipeline.errors import ConflictError
+from pipeline.errors import ConflictError, GoneError
 from pipeline.schemas import Table
 from pipeline.storage import files
 from pipeline.storage.sql import literal
@@ -41,6 +41,11 @@ class Lake:
             try:
                 return DeltaTable(uri, version=version, storage_options=options)
             except TableNotFoundError:
+                if version and DeltaTable.is_deltatable(uri, options):
+                    raise GoneError(
+                        f"version {version} of {table.name} in {self.root} can no longer be read: "
+                        "a person who stood in it has been erased since (run the date again)"
+                    ) from None
                 DeltaTable.create(
                     uri,
                     schema=table.schema,
@@ -176,6 +181,14 @@ class Lake:
                 commit_properties=CommitProperties(app_transactions=[Transaction(*marker)]),
             )
 
+    def set_property(self, table: Table, name: str, value: str) -> None:
+        """Set a property of the table: every commit that rests on an earlier snapshot fails.
+
+        Raises ConflictError: another process changed the table's metadata at the same time.
+        """
+        with self._committing(table):
+            self.open(table).alter.set_table_properties({name: value}, raise_if_not_exists=False)
+
     def _write(
         self,
         table: Table,
@@ -204,15 +217,28 @@ class Lake:
     def _committing(self, table: Table, *markers: tuple[str, int]) -> Iterator[None]:
         """Turn a lost race into a ConflictError, and what the store fails at into one line."""
         try:
-            with files.in_one_line(self.path(table.name)):
+            with files.in_one_line(self.path(table.name)), noticing_an_erasure():
                 yield
-        except CommitFailedError as error:
+        except (CommitFailedError, GoneError) as error:
             reason = str(error).splitlines()[0]
             subject = f"{table.name} ({markers[0][0]})" if markers else table.name
             raise ConflictError(
                 f"{subject}: another run committed first ({reason}). "
                 "Nothing of this run was published; run it again."
             ) from None
+
+
+@contextmanager
+def noticing_an_erasure() -> Iterator[None]:
+    """A commit on a snapshot from before the log began anew is a lost race, and no fault."""
+    try:
+        yield
+    except CommitFailedError:
+        raise
+    except DeltaError as error:
+        if not str(error).startswith("Invalid table version"):
+            raise
+        raise CommitFailedError("a person was erased meanwhile") from None
 
 
 def correction_key(day: date) -> str:

@@ -10,7 +10,7 @@ missing AS (SELECT * FROM kept EXCEPT ALL SELECT * FROM clean),
 
 extra AS (SELECT * FROM clean EXCEPT ALL SELECT * FROM kept)
 
-SELECT 'missing from clean' AS fault, interaction_id, user_id, item_id FROM missing
+SELECT 'missing from clean' AS fault, interaction_id, item_id FROM missing
 UNION ALL
-SELECT 'not among the kept' AS fault, interaction_id, user_id, item_id FROM extra
+SELECT 'not among the kept' AS fault, interaction_id, item_id FROM extra
 ORDER BY fault, interaction_id;

@@ -14,6 +14,7 @@ SELECT
     (counts ->> 'embedded')::BIGINT AS embedded,
     (counts ->> 'kept')::BIGINT AS kept,
     (counts ->> 'removed')::BIGINT AS removed,
+    (counts ->> 'erased')::BIGINT AS erased,
     coalesce(inputs ->> 'interactions', inputs ->> 'interactions_version')::BIGINT
         AS read_interactions_version,
     inputs ->> 'file' AS read_file,
@@ -29,7 +30,7 @@ FROM runs;
 
 COMMENT ON VIEW run_history IS 'One row is one execution of a step, with its counts as columns.';
 COMMENT ON COLUMN run_history.started_at IS 'when it began (UTC)';
-COMMENT ON COLUMN run_history.step IS 'ingest, embed, train, score, publish, rollback, evaluate';
+COMMENT ON COLUMN run_history.step IS 'ingest, embed, train, score, publish, rollback, evaluate, drop, erase';
 COMMENT ON COLUMN run_history.event_date IS 'cleaned or as-of date; null for ingest and embed';
 COMMENT ON COLUMN run_history.status IS 'succeeded, unchanged or failed';
 COMMENT ON COLUMN run_history.duration_s IS 'seconds';
@@ -42,6 +43,8 @@ COMMENT ON COLUMN run_history.embedded IS 'texts that were embedded (embed)';
 COMMENT ON COLUMN run_history.kept IS 'interactions that were kept (publish, rollback)';
 COMMENT ON COLUMN run_history.removed IS
 'interactions that were removed (score, publish, rollback)';
+COMMENT ON COLUMN run_history.erased IS
+'rows of erased users: not taken in (ingest), or interactions that went (erase)';
 COMMENT ON COLUMN run_history.read_interactions_version IS 'snapshot of interactions that it read';
 COMMENT ON COLUMN run_history.read_file IS 'file that it read (ingest)';
 COMMENT ON COLUMN run_history.shard IS 'part of the users, i/n (score)';

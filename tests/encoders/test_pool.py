@@ -32,7 +32,7 @@ class Counter:
 @pytest.fixture(autouse=True)
 def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(worker, "PROGRAM", STUB)
-    monkeypatch.setattr(interpreter, "_installed", lambda python: {"stub": "1"})
+    monkeypatch.setattr(interpreter, "installed", lambda python: {"stub": "1"})
     monkeypatch.setattr(pool, "LEASE_TEXTS", 4)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
@@ -120,7 +120,7 @@ PARENT = """
     from tests.encoders.test_pool import STUB, TEXTS, Counter, settings
 
     worker.PROGRAM = STUB
-    interpreter._installed = lambda python: {"stub": "1"}
+    interpreter.installed = lambda python: {"stub": "1"}
     with pool.load(settings(workers=2, sleep=60)) as encoder:
         print(*encoder.process_ids(), flush=True)
         encoder.encode(TEXTS, Counter())

@@ -103,8 +103,9 @@ def test_parquet_on_s3_into_a_lake_on_s3(bucket: str, tmp_path: Path) -> None:
         pl.DataFrame(
             {"user_id": ["u", None], "item_id": ["i", "j"], "event_time": at}
         ).write_parquet(path)
-        key = f"clicks/event_date=2024-01-0{day}/part.parquet"
-        boto3.client("s3").upload_file(str(path), "logs", key)
+        host, _, folder = bucket.removeprefix("s3://").partition("/")
+        key = f"{folder}/clicks/event_date=2024-01-0{day}/part.parquet"
+        boto3.client("s3").upload_file(str(path), host, key)
     lake = Lake(f"{bucket}/lake")
     dated = config_of(f"{bucket}/clicks/event_date={{date}}", format="parquet")
     (one,) = ingest(dated, lake, day=date(2024, 1, 3), now=NOW)
