@@ -25,6 +25,7 @@ from pipeline.commands.options import (
     model_option,
     override_option,
 )
+from pipeline.commands.report import report
 from pipeline.commands.session import existing_lake as _existing_lake
 from pipeline.commands.session import loaded as _loaded
 from pipeline.commands.session import session as _session
@@ -60,7 +61,7 @@ def cli(context: click.Context, config_path: str | None, debug: bool) -> None:
     context.obj = {"config_path": config_path, "debug": debug}
 
 
-for _command in (backfill, diff, encoders, maintain, models, rollback, snapshot):
+for _command in (backfill, diff, encoders, maintain, models, report, rollback, snapshot):
     cli.add_command(_command)
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     {"storage"},
     {"sequences", "demo_data"},
     {"sources", "encoders", "models"},
-    {"evaluation"},
+    {"evaluation", "page"},
     {"steps"},
     {"report"},
     {"commands"},

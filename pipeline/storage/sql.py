@@ -17,12 +17,12 @@ def statements(folder: str) -> dict[str, str]:
 
 
 def ask(
-    connection: duckdb.DuckDBPyConnection, query: str, **variables: Any
+    connection: duckdb.DuckDBPyConnection, query: str, *, folder: str = "queries", **variables: Any
 ) -> duckdb.DuckDBPyRelation:
-    """The answer of a query of `sql/queries/`; `variables` are its, None where not given."""
+    """The answer of a query of `sql/<folder>/`; `variables` are its, None where not given."""
     for name, value in variables.items():
         connection.execute(f"SET VARIABLE {identifier(name)} = ?", [value])
-    return connection.sql(statements("queries")[query])
+    return connection.sql(statements(folder)[query])
 
 
 def render(text: str, **values: str) -> str:
