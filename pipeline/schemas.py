@@ -150,7 +150,7 @@ RUNS = Table(
             _field(
                 col.STEP,
                 pa.string(),
-                "ingest, embed, train, score, publish, rollback, evaluate, drop",
+                "ingest, embed, train, score, publish, report, rollback, evaluate, drop",
             ),
             _field(col.EVENT_DATE, pa.date32(), "cleaned or as-of date; null for ingest and embed"),
             _field(col.STATUS, pa.string(), "succeeded, unchanged or failed"),

@@ -268,7 +268,8 @@ def calibration_curve(
             "true": float(noise_N[place_N == place].double().mean()),
             "rows": int((place_N == place).sum()),
         }
-        for place in place_N.unique().tolist()
+        for place in range(bins)
+        if (place_N == place).any()
     ]
 
 

@@ -10,9 +10,10 @@ from pipeline import columns as col
 from pipeline.config import BAND_DAYS, Config
 from pipeline.storage import catalog, files
 from pipeline.storage.lake import Lake
-from pipeline.storage.sql import ask, statements
+from pipeline.storage.sql import answer, statements
 
-LISTED = 10  # removals, keeps
+COOKBOOK = ("most_certain_removals", "narrowest_keeps")
+LISTED = 10  # of each
 RESULTS, MEASURED = "results.parquet", "usefulness"  # of an evaluation
 
 Rows = list[dict[str, Any]]
@@ -21,29 +22,31 @@ Rows = list[dict[str, Any]]
 def figures(config: Config, lake: Lake, first: date, last: date) -> dict[str, Rows]:
     """Every figure of the report on the dates from `first` to `last`, by the name of its query.
 
-    What is asked of the cookbook (`most_certain_removals`, `narrowest_keeps`) is there, too.
+    Those of the cookbook that are asked, too, are named in `COOKBOOK`.
     """
-    span = {"first": first, "last": last}
+    queries = statements("report")
+    measured = queries.pop(MEASURED)
     with catalog.connect(lake, catalog.snapshot(lake)) as connection:
 
-        def answer(query: str, folder: str = "report", **variables: Any) -> Rows:
-            return ask(connection, query, folder=folder, **span, **variables).pl().to_dicts()
+        def ask(query: str, **variables: Any) -> Rows:
+            rows: Rows = answer(connection, query, variables).pl().to_dicts()
+            return rows
 
-        model, evaluation = answer("model"), answer("evaluation")
+        model = ask(queries["model"], first=first, last=last)[0][col.MODEL_VERSION]
         known = {
-            "model": model[0][col.MODEL_VERSION],
+            "model": model,
             "gates": list(statements("gates")),
             "band_days": BAND_DAYS,
             "min_rows": config.gate.min_rows,
             "min_nights": config.gate.min_nights,
+            "count": LISTED,
         }
-        found = {name: answer(name, **known) for name in statements("report") if name != MEASURED}
-        for name in ("most_certain_removals", "narrowest_keeps"):
-            found[name] = answer(name, "queries", count=LISTED)
-        results = _results(evaluation)
+        queries |= {name: statements("queries")[name] for name in COOKBOOK}
+        found = {name: ask(query, **known) for name, query in queries.items()}
+        results = _results(found["evaluation"])
         if results is not None:
             connection.register("evaluation_results", results)
-        return found | {MEASURED: [] if results is None else answer(MEASURED)}
+        return found | {MEASURED: [] if results is None else ask(measured)}
 
 
 def _results(evaluation: Rows) -> pl.DataFrame | None:

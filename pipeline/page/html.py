@@ -38,7 +38,8 @@ def render(figures: dict[str, Rows], config: Config, first: date, last: date) ->
     """The page on the dates from `first` to `last`, as UTF-8; of equal figures, equal bytes."""
     demands = {name: _demand(text) for name, text in statements("gates").items()}
     gates = [{**row, "demand": demands[row["gate"]]} for row in figures["gates"]]
-    scripts = [vl_convert.javascript_bundle(), (HERE / "page.js").read_text()]
+    runtime = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks a default
+    scripts = [runtime, (HERE / "page.js").read_text()]
     page = (
         _environment()
         .get_template("page.html.j2")
@@ -76,8 +77,11 @@ def _charts(figures: dict[str, Rows]) -> dict[str, Any]:
     specs = {}
     for file in sorted((HERE / "charts").glob("*.json")):
         spec = json.loads(file.read_text())
+        rows = figures[file.stem]
         spec["datasets"] = {name: figures[name] for name in spec["datasets"]}
-        if figures[file.stem]:
+        if isinstance(spec["height"], dict):  # of each row; Vega-Lite itself fits no such width
+            spec["height"] = spec["height"]["step"] * len(rows)
+        if rows:
             specs[file.stem] = spec
     return specs
 

@@ -17,12 +17,19 @@ def statements(folder: str) -> dict[str, str]:
 
 
 def ask(
-    connection: duckdb.DuckDBPyConnection, query: str, *, folder: str = "queries", **variables: Any
+    connection: duckdb.DuckDBPyConnection, query: str, **variables: Any
 ) -> duckdb.DuckDBPyRelation:
-    """The answer of a query of `sql/<folder>/`; `variables` are its, None where not given."""
+    """The answer of a query of `sql/queries/`; `variables` are its, None where not given."""
+    return answer(connection, statements("queries")[query], variables)
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection, query: str, variables: dict[str, Any]
+) -> duckdb.DuckDBPyRelation:
+    """The answer of a query, once its `variables` are set."""
     for name, value in variables.items():
         connection.execute(f"SET VARIABLE {identifier(name)} = ?", [value])
-    return connection.sql(statements(folder)[query])
+    return connection.sql(query)
 
 
 def render(text: str, **values: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 from conftest import DAY, decision
 from test_views import CALIBRATION, TRAINED, run_row
 
-from pipeline.storage.sql import ask, statements
+from pipeline.storage.sql import answer as ask
+from pipeline.storage.sql import statements
 
 SPAN = {"first": DAY, "last": DAY}
 BAND = {"band_days": 28, "min_rows": 4, "min_nights": 3}
@@ -20,7 +21,7 @@ def answer(opened):
 
     def run(query, variables=None, **given):
         with opened(**given) as catalogue:
-            found = ask(catalogue, query, folder="report", **SPAN, **(variables or {}))
+            found = ask(catalogue, statements("report")[query], SPAN | (variables or {}))
             return found.pl().to_dicts()
 
     return run
@@ -207,7 +208,7 @@ def test_usefulness_sets_each_arm_beside_its_difference(opened):
     ]
     with opened() as catalogue:
         catalogue.register("evaluation_results", pl.DataFrame(rows, infer_schema_length=None))
-        found = ask(catalogue, "usefulness", folder="report").pl().to_dicts()
+        found = ask(catalogue, statements("report")["usefulness"], {}).pl().to_dicts()
     assert [(row["arm"], row["ndcg"], row["difference"]) for row in found] == [
         ("raw", 0.05, None),
         ("cleaned", 0.06, 0.01),
