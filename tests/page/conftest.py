@@ -13,6 +13,7 @@ from pipeline.steps.report import report
 from pipeline.storage import runs
 from tests.conftest import NIGHTS, Workspace, copy_workspace, items, write_clicks, write_csv
 
+PATIENCE_MS = 180_000  # of a machine that is busy with other tests
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -25,7 +26,9 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        launched = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         yield launched
         launched.close()
 
@@ -50,6 +53,7 @@ def opened(browser):
             color_scheme=scheme,
             timezone_id="Pacific/Niue",
         )
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         found = Opened(context.new_page())
         found.page.on("console", lambda message: found.said.append(message.text))
