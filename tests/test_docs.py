@@ -23,3 +23,9 @@ def test_the_cookbook_lists_every_query():
     cookbook = (ROOT / "docs/sql.md").read_text().split("## Cookbook")[1].split("## ")[0]
     listed = re.findall(r"^\| `(\w+)` \|", cookbook, re.MULTILINE)
     assert listed == sorted(file.stem for file in (ROOT / "sql/queries").glob("*.sql"))
+
+
+def test_the_page_on_the_report_names_every_query_behind_it():
+    page = (ROOT / "docs/report.md").read_text()
+    named = set(re.findall(r"`(\w+)`", page.split("## What each figure means")[1]))
+    assert named >= {file.stem for file in (ROOT / "sql/report").glob("*.sql")}
