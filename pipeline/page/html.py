@@ -28,7 +28,7 @@ SECTIONS = (
     ("calibration", "Calibration"),
     ("worth", "The model"),
     ("removals", "Removals"),
-    ("keeps", "Narrow keeps"),
+    ("keeps", "Keeps"),
     ("quarantine", "Quarantine"),
     ("times", "Times"),
 )

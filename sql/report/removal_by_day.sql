@@ -1,5 +1,6 @@
 -- What share was removed on each day, and up to which share is usual? The band is that of
--- sql/gates/removal_share_is_usual.sql: of nights of enough rows, in the weeks before.
+-- sql/gates/removal_share_is_usual.sql: of nights of enough rows, in the weeks before; nights of
+-- fewer are not held to it.
 -- (variables first, last: dates; band_days, min_rows, min_nights: as the gate has them)
 WITH daily AS (
     SELECT
@@ -38,6 +39,7 @@ SELECT
     daily.removed_share,
     band.usual_share,
     band.upper_bound AS usual_upper_bound,
+    daily.interactions >= getvariable('min_rows') AS is_held_to_it,
     daily.event_date >= getvariable('first')::DATE AS in_report
 FROM daily
 LEFT JOIN band USING (event_date)
