@@ -28,7 +28,6 @@ SELECT
     trained.items,
     trained.encoder_id,
     (trained.calibration ->> 'false_drop_budget')::DOUBLE AS false_drop_budget,
-    (trained.calibration ->> 'injection_rate')::DOUBLE AS injection_rate,
     (trained.calibration ->> 'rows_judged')::BIGINT AS rows_judged,
     (trained.calibration ->> 'calibration_error')::DOUBLE AS calibration_error
 FROM used
