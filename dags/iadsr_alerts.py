@@ -21,6 +21,7 @@ _COMMANDS = {
     "shards": "iadsr run{date}{model}",
     "score": "iadsr score{date}{shard}{model}",
     "publish": "iadsr publish{date}{shards}{model}",
+    "report": "iadsr report{date}",
     "train": "iadsr train{date} --no-promote",
     "promote": "iadsr models promote {version}",
     "maintain": "iadsr maintain",

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, get_current_context
+from airflow.sdk import Asset, BaseOperatorLink, conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.observability import stats
 from iadsr_alerts import alert
@@ -46,6 +46,19 @@ DEFAULT_ARGS = {
     "on_failure_callback": alert,
 }
 LONG = timedelta(hours=6)  # of steps that learn, embed or score
+
+
+class ReportLink(BaseOperatorLink):
+    """From the task `report` to the page that it wrote, which `plugins/iadsr_reports.py` serves."""
+
+    name = "Report"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Address of the page; empty where there is none."""
+        page = ti_key.xcom_pull(task_ids=operator.task_id)
+        root = conf.get("api", "base_url", fallback="").rstrip("/")
+        return f"{root}/iadsr/reports/{page}" if page else ""
+
 
 DATE_PARAM = {
     "type": ["null", "string"],

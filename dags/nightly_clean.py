@@ -1,7 +1,7 @@
 """
 ### Clean one UTC date
 
-ingest → embed → plan → score (one mapped task a shard) → publish.
+ingest → embed → plan → score (one mapped task a shard) → publish → report.
 
 **Which date?** `date` if given (manual runs), else the day before the run fires (02:00 UTC).
 `airflow backfill create --from-date A --to-date B` takes the runs whose interval *starts* from
@@ -13,6 +13,9 @@ own that changed since they were cleaned. Older ones wait for a backfill: `iadsr
 **It failed?** Nothing was published; what stood for that date still stands. The last log line of
 the red task says what, where, and how to mend it; the alert names the command that runs exactly
 that piece again. Clear the task to run the rest, or from a shell: `iadsr run --date DATE`.
+
+**What became of it?** The task `report` writes a page on each date that was published; its link
+*Report* opens it. It is a teardown: where it fails it is red, and the night stays published.
 
 **Manual runs:** `date`, `model` (version; empty: the one in use), `dry_run` (audit, publish
 nothing), `override` (the reason why a gate that refused may be passed).
@@ -31,6 +34,7 @@ from airflow.sdk import (
     get_current_context,
     task,
 )
+from airflow.sdk.exceptions import AirflowSkipException
 from iadsr_common import (
     CLEAN,
     DATE_PARAM,
@@ -42,6 +46,7 @@ from iadsr_common import (
     MODEL_PARAM,
     OVERRIDE_PARAM,
     START,
+    ReportLink,
     date_of,
     session,
 )
@@ -142,6 +147,22 @@ with DAG(
             "run_id": run.run_id,
         }
 
+    @task(**LAKE)
+    def report(plans: list[dict[str, Any]] | None) -> str:
+        """Write the page on each date that was published; the name of the night's own."""
+        from pipeline.steps.plan import Plan, is_published
+        from pipeline.steps.report import report as step
+
+        with session() as (config, lake):
+            pinned = [Plan.from_dict(each) for each in plans or []]
+            days = [each.day for each in pinned if is_published(lake, each)]
+            if not days:
+                raise AirflowSkipException("nothing was published")
+            pages = [step(config, lake, day, day) for day in days]
+        return pages[0].rpartition("/")[2]
+
     plans = plan()
     ingest() >> embed() >> plans
-    score.expand_kwargs(shards(plans)) >> publish.expand(planned=plans)
+    told = report(plans).as_teardown()
+    told.operator.operator_extra_links = (ReportLink(),)
+    score.expand_kwargs(shards(plans)) >> publish.expand(planned=plans) >> told

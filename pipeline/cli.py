@@ -28,6 +28,7 @@ from pipeline.commands.options import (
     model_option,
     override_option,
 )
+from pipeline.commands.report import report
 from pipeline.commands.session import existing_lake as _existing_lake
 from pipeline.commands.session import loaded as _loaded
 from pipeline.commands.session import session as _session
@@ -72,6 +73,7 @@ for _command in (
     export,
     maintain,
     models,
+    report,
     rollback,
     snapshot,
 ):

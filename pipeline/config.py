@@ -270,6 +270,9 @@ class DecisionConfig(_Section):
         return self
 
 
+BAND_DAYS = 28  # days before a date that tell what is usual
+
+
 class GateConfig(_Section):
     """A night outside these bounds, or its usual ones, is not published (`sql/gates/`)."""
 

@@ -257,6 +257,22 @@ def expected_calibration_error(probability_N: Tensor, noise_N: Tensor, bins: int
     return sum(gap * size for gap, size in gaps) / max(len(order), 1)
 
 
+def calibration_curve(
+    probability_N: Tensor, noise_N: Tensor, bins: int = 10
+) -> list[dict[str, float]]:
+    """Stated probability, true share of noise and rows of each equally wide bin that has rows."""
+    place_N = (probability_N * bins).long().clamp(max=bins - 1)
+    return [
+        {
+            "stated": float(probability_N[place_N == place].mean()),
+            "true": float(noise_N[place_N == place].double().mean()),
+            "rows": int((place_N == place).sum()),
+        }
+        for place in range(bins)
+        if (place_N == place).any()
+    ]
+
+
 def auroc(score: Tensor, noise: Tensor) -> float | None:
     """Probability that a noise row scores above a genuine one (ties half)."""
     positives, negatives = int(noise.sum()), int((~noise).sum())

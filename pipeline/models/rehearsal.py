@@ -144,6 +144,7 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
         "rows_fitted": first.height,
         "rows_judged": second.height,
         "calibration_error": calibration.expected_calibration_error(chance, truth),
+        "curve": calibration.calibration_curve(chance, truth),
         "detection": {
             str(kind): _detection(judged.filter(pl.col(KIND) == kind))
             for kind in judged[KIND].unique().sort()

@@ -79,6 +79,7 @@ def print_demo(result: DemoResult) -> None:
         click.echo(f"    {row['explanation']}")
     if not result.changed:
         click.echo("\nnothing had changed: every table is as it was before this run")
+    click.echo(f"\nread the report in a browser:\n  {result.page}")
     connect = f"import duckdb; db = duckdb.connect({str(result.catalogue)!r}, read_only=True)"
     click.echo("\nopen the catalogue:")
     click.echo(f"  {sys.executable} -i -c \"{connect}; db.sql('SHOW TABLES').show()\"")

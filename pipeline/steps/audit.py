@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 
 from pipeline import columns as col
-from pipeline.config import Config
+from pipeline.config import BAND_DAYS, Config
 from pipeline.errors import ContractError, GateError
 from pipeline.progress import logger
 from pipeline.reasons import REASONS, REMOVE
@@ -19,7 +19,6 @@ from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import statements
 
-BAND_DAYS = 28
 SHOWN_ROWS = 3
 _ROWS = "scored_rows"
 

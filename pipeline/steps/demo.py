@@ -20,6 +20,7 @@ from pipeline.configuration import ENV_CONFIG_PATH, load
 from pipeline.errors import ContractError, UserError
 from pipeline.progress import logger
 from pipeline.schemas import INTERACTIONS, QUARANTINE, RUNS, TABLES
+from pipeline.steps.report import report
 from pipeline.storage.catalog import DUCKDB_FILE
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import ask
@@ -59,6 +60,7 @@ class DemoResult:
     """What the demo made. Rows are from the published catalogue."""
 
     catalogue: Path
+    page: str  # the report of all nights
     accepted: int
     quarantined: int
     nights: pl.DataFrame  # event_date, interactions, kept, removed, not_scored
@@ -87,17 +89,19 @@ def demo(folder: str, encoder: str) -> DemoResult:
     demo_data.fetch(home / "data")
     config_path = home / "iadsr.toml"
     config_path.write_text(CONFIG.replace("ENCODER", encoder))
-    lake = Lake(load(config_path, {}).config.lake.path)
+    config = load(config_path, {}).config
+    lake = Lake(config.lake.path)
     before = _contents(lake)
     environment = _airflow_environment(home, config_path)
     _airflow([airflow, "db", "migrate"], environment, "preparing Airflow's database")
     _run_dag(airflow, environment, "train_aligner", TRAINED_AS_OF)
     for night in NIGHTS:
         _run_dag(airflow, environment, "nightly_clean", night)
-    return _result(home, lake, changed=_contents(lake) != before)
+    page = report(config, lake, NIGHTS[0], NIGHTS[-1])
+    return _result(home, lake, page, changed=_contents(lake) != before)
 
 
-def _result(home: Path, lake: Lake, *, changed: bool) -> DemoResult:
+def _result(home: Path, lake: Lake, page: str, *, changed: bool) -> DemoResult:
     catalogue = home / "lake" / DUCKDB_FILE
     span = {"first": NIGHTS[0], "last": NIGHTS[-1]}
     with duckdb.connect(catalogue, read_only=True) as reader:
@@ -105,6 +109,7 @@ def _result(home: Path, lake: Lake, *, changed: bool) -> DemoResult:
         removals = ask(reader, "most_certain_removals", **span, count=SHOWN_REMOVALS).pl()
     return DemoResult(
         catalogue=catalogue,
+        page=page,
         accepted=lake.size(INTERACTIONS)[0],
         quarantined=lake.size(QUARANTINE)[0],
         nights=nights,

@@ -40,8 +40,10 @@ initdb()
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.asset import AssetEvent
 from airflow.models.dagrun import DagRun
+from airflow.models.xcom import XComModel
 from airflow.sdk import timezone
 from airflow.serialization.definitions.dag import SerializedDAG
+from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
 
@@ -73,6 +75,11 @@ for request in sys.argv[5:]:
 with create_session() as session:
     for event in session.query(AssetEvent).order_by(AssetEvent.id):
         print("EVENT", json.dumps([event.asset.name, event.extra]))
+    for link in session.query(XComModel).filter_by(key="_link_ReportLink").order_by("timestamp"):
+        print("LINK", link.value)
+report = bag.dags["nightly_clean"].get_task("report")
+told = DagSerialization.from_dict(DagSerialization.to_dict(report.dag)).get_task("report")
+print("BUTTON", json.dumps(told.extra_links))
 """
 
 
@@ -84,6 +91,8 @@ class Done:
     runs: list[tuple[str, dict[str, str]]]
     events: list[tuple[str, dict]]
     alerts: list[dict]
+    links: list[str]  # to reports, one a run of the task; empty: none was written
+    buttons: list[str]  # that the web server shows on the task
 
 
 @pytest.fixture
@@ -128,10 +137,11 @@ def airflow(tmp_path, alerts):
         lines = [line.partition(" ") for line in done.stdout.splitlines()]
         told = {
             kind: [json.loads(text) for mark, _, text in lines if mark == kind]
-            for kind in ("DAGS", "RUN", "EVENT")
+            for kind in ("DAGS", "RUN", "EVENT", "LINK", "BUTTON")
         }
         assert len(told["RUN"]) == len(requests)
-        return Done(told["DAGS"][0], told["RUN"], told["EVENT"], alerts[1])
+        links, (buttons,) = told["LINK"], told["BUTTON"]
+        return Done(told["DAGS"][0], told["RUN"], told["EVENT"], alerts[1], links, buttons)
 
     return run
 
@@ -148,6 +158,8 @@ def test_the_dags_train_clean_and_maintain_as_the_command_line_does(
     with workspace.config_path.open("a") as config:
         config.write("\n[night]\nshards = 3\n\n[recommender]\nepochs = 1\n")
     champion = checkpoint.champion(workspace.lake)
+    # In the way of the report of the last night.
+    (workspace.folder / f"lake/reports/{NIGHTS[3]}.html").mkdir(parents=True)
 
     done = airflow(
         workspace,
@@ -159,19 +171,25 @@ def test_the_dags_train_clean_and_maintain_as_the_command_line_does(
         request("train_recommender"),
         request("train_aligner", "1999-01-01"),
         request("nightly_clean", NIGHTS[2], model="no-such-model"),
+        request("nightly_clean", NIGHTS[3]),
     )
     assert done.dags == ["maintain_lake", "nightly_clean", "train_aligner", "train_recommender"]
-    training, night, again, dry, upkeep, recommender, no_data, no_model = done.runs
+    training, night, again, dry, upkeep, recommender, no_data, no_model, no_page = done.runs
 
     assert training[0] == night[0] == again[0] == dry[0] == upkeep[0] == recommender[0] == "success"
     assert [night[1][f"score[{i}]"] for i in range(3)] == ["success"] * 3
     for table in (SCORED_INTERACTIONS, CLEAN_INTERACTIONS):
         ours, expected = workspace.contents(table), by_hand.contents(table)
+        ours = ours.filter(ours["event_date"] == NIGHT)
         assert ours.drop("source_file", strict=False).equals(
             expected.drop("source_file", strict=False)
         )
     runs = workspace.contents(RUNS).sort("started_at")
-    assert runs.filter(runs["step"] == "publish")["status"].to_list() == ["succeeded", "unchanged"]
+    assert runs.filter(runs["step"] == "publish")["status"].to_list() == [
+        "succeeded",
+        "unchanged",
+        "succeeded",
+    ]
     assert runs.filter(runs["step"] == "audit")["status"].to_list() == ["succeeded"]
 
     models, nights = (
@@ -179,20 +197,32 @@ def test_the_dags_train_clean_and_maintain_as_the_command_line_does(
         for asset in ("iadsr_model", "iadsr_clean_interactions")
     )
     assert [(e["model_version"], e["status"]) for e in models] == [(champion, "unchanged")]
-    assert [e["status"] for e in nights] == ["succeeded", "unchanged", "dry run"]
+    assert [e["status"] for e in nights] == ["succeeded", "unchanged", "dry run", "succeeded"]
     published = nights[0]
     assert published["date"] == str(NIGHT)
-    assert published["interactions"] == workspace.contents(SCORED_INTERACTIONS).height
+    assert published["interactions"] == by_hand.contents(SCORED_INTERACTIONS).height
     assert published["removed_share"] == pytest.approx(
         published["removed"] / published["interactions"], abs=1e-4
     )
 
     assert (no_data[0], no_data[1]["train[-1]"]) == ("failed", "failed")
     assert (no_model[0], no_model[1]["plan[-1]"]) == ("failed", "failed")
-    assert [alert["task"] for alert in done.alerts] == ["train", "plan"]
+    assert [alert["task"] for alert in done.alerts] == ["train", "plan", "report"]
     assert done.alerts[0]["command"] == "iadsr train --date 1999-01-01 --no-promote"
     assert "no interactions up to 1999-01-01" in done.alerts[0]["reason"]
     assert done.alerts[1]["command"] == f"iadsr run --date {NIGHTS[2]} --model no-such-model"
+
+    # A report that fails is red, and takes nothing back.
+    assert (no_page[0], no_page[1]["report[-1]"]) == ("success", "failed")
+    assert done.alerts[2]["command"] == f"iadsr report --date {NIGHTS[3]}"
+    assert [run[1]["report[-1]"] for run in (night, again, dry, no_model)] == [
+        "success",
+        "success",
+        "skipped",
+        "skipped",
+    ]
+    assert done.buttons == ["Report"]
+    assert done.links == [f"/iadsr/reports/{NIGHT}.html"] * 2 + [""] * 3
 
 
 def test_a_scheduled_night_cleans_again_what_changed_within_the_lateness_window(

@@ -59,6 +59,7 @@ class Cluster:
         return {
             "AIRFLOW_HOME": str(self.folder / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "AIRFLOW__CORE__FERNET_KEY": "",
             "DAGS_GPU_QUEUE": "gpu",
             "IADSR_CONFIG": str(config_path),
