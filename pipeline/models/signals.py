@@ -6,10 +6,11 @@ sums do in their last digits. No signal lets an item vouch for itself.
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline import columns as col
 from pipeline.models.aligner import cosines
@@ -41,15 +42,37 @@ OTHERS = (
 MEASURED = (*col.SIGNALS, COMPANY_SEMANTIC, COMPANY_COLLABORATIVE, VIEWS_AGREE)
 
 
-def exact(instruments: Instruments) -> Instruments:
-    """The instruments in float64 and evaluation mode: a copy, the original is as it was."""
-    return replace(
+def exact(
+    instruments: Instruments, text_TP: Tensor, sequences: Sequences
+) -> tuple[Instruments, Tensor, Sequences]:
+    """What measures these sequences, in float64: copies, that know their items and texts only.
+
+    Items and texts are numbered anew, so that cost and memory follow the sequences and not the
+    catalogue. The originals are as they were.
+    """
+    zero = torch.zeros(1, dtype=torch.long)
+    item_V = torch.unique(torch.cat([zero, instruments.sample_M, sequences.item_N]))
+    text_T = torch.unique(torch.cat([zero, sequences.text_N]))
+    tables = (instruments.aligner.backbone.items, instruments.cloze.items)
+    # What `deepcopy` is told that it has copied already, it does not copy.
+    few: dict[int, Any] = {
+        id(x): nn.Embedding.from_pretrained(x.weight.detach()[item_V], padding_idx=0)
+        for x in tables
+    }
+    tools = replace(
         instruments,
-        aligner=copy.deepcopy(instruments.aligner).double().eval(),
-        cloze=copy.deepcopy(instruments.cloze).double().eval(),
+        aligner=copy.deepcopy(instruments.aligner, few).double().eval(),
+        cloze=copy.deepcopy(instruments.cloze, few).double().eval(),
         around_MD=instruments.around_MD.double(),
-        factor_VR=instruments.factor_VR.double(),
+        factor_VR=instruments.factor_VR[item_V].double(),
+        sample_M=torch.searchsorted(item_V, instruments.sample_M),
     )
+    numbered = replace(
+        sequences,
+        item_N=torch.searchsorted(item_V, sequences.item_N),
+        text_N=torch.searchsorted(text_T, sequences.text_N),
+    )
+    return tools, text_TP[text_T], numbered
 
 
 @dataclass(frozen=True)
@@ -141,7 +164,7 @@ def measure(
     Parameters
     ----------
     instruments : Instruments
-        As `exact` gives them.
+        What measures.
     text_TP : Tensor
         Projected texts, float64, row 0 zero; the aligner reads the first `semantic_dim` columns.
     sequences : Sequences
@@ -157,6 +180,7 @@ def measure(
     """
     if not len(wanted_N):
         return {name: torch.zeros(0, dtype=torch.float64) for name in MEASURED}
+    instruments, text_TP, sequences = exact(instruments, text_TP, sequences)
     tools = _Tools.of(instruments, text_TP, sequences)
     max_length = instruments.settings.sequence.max_length
     sequence_N = sequences.sequence_N
