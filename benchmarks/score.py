@@ -4,7 +4,8 @@
 
 DATA_DIR as in train.py. Of each user the last interaction is scored, the others are its history.
 The bare pass is float32 over the same windows, in batches as large; scoring is float64, so that
-the pass is timed in float64 as well. CPU time on one thread, median of five rounds in turn.
+the pass is timed in float64 as well, and beside it the other parts of the signals, each alone. CPU
+time on one thread, median of the rounds, all of them in turn.
 """
 
 import argparse
@@ -20,20 +21,22 @@ import numpy as np
 import polars as pl
 import torch
 from parts.log import read_log
+from torch import Tensor
 
 from pipeline import columns as col
-from pipeline.config import Config, ModelConfig, TrainConfig
+from pipeline.config import ClozeConfig, Config, ModelConfig, TrainConfig
 from pipeline.models.backbone import Backbone
 from pipeline.models.backbones import BACKBONES
-from pipeline.models.batches import Sequences, batches, encode, windows
+from pipeline.models.batches import Batch, Places, Sequences, batches, encode, windows
 from pipeline.models.decision import score_sequences
-from pipeline.models.model import Model
-from pipeline.models.signals import POSITIONS, exact, measure
+from pipeline.models.model import Instruments, Model
+from pipeline.models.semantic import matrix
+from pipeline.models.signals import POSITIONS, View, exact, measure, surprise
 from pipeline.models.training import fit_model
 
 ENCODER_DIM = 384
 FLOOR = 1.3  # scoring may take so many times the bare forward pass
-ROUNDS = 5
+ROUNDS = 3
 DAY = date(2024, 6, 1)
 TRAIN_USERS = 3_000  # the model need not be good to be timed
 
@@ -66,6 +69,7 @@ def quick_model(frame: pl.DataFrame, vectors: pl.DataFrame, backbone: str) -> Mo
     """A model of one epoch over some of the users; its vocabulary is what they took."""
     config = Config(
         model=ModelConfig(backbone=backbone),  # type: ignore[arg-type]
+        cloze=ClozeConfig(epochs=1),
         train=TrainConfig(epochs=1, backbone_epochs=0),
     )
     users = frame[col.USER_ID].unique(maintain_order=True).head(TRAIN_USERS)
@@ -75,13 +79,74 @@ def quick_model(frame: pl.DataFrame, vectors: pl.DataFrame, backbone: str) -> Mo
 def forward(backbone: Backbone, sequences: Sequences, max_length: int) -> Callable[[], None]:
     """One pass over all windows, states only."""
 
+    def work(batch: Batch) -> None:
+        backbone.states(batch.item_BL)
+
+    return each_batch(sequences, max_length, work)
+
+
+def each_batch(
+    sequences: Sequences, max_length: int, work: Callable[[Batch], None]
+) -> Callable[[], None]:
+    """The work on every batch of windows, as scoring cuts them."""
+
     @torch.inference_mode()
     def run() -> None:
-        cut = windows(sequences.length_U, max_length, max_length // 2)
-        for batch in batches(sequences, cut, POSITIONS):
-            backbone.states(batch.item_BL)
+        for batch in batches(
+            sequences, windows(sequences.length_U, max_length, max_length // 2), POSITIONS
+        ):
+            work(batch)
 
     return run
+
+
+def parts(
+    tools: Instruments, text_TP: Tensor, sequences: Sequences, wanted_N: Tensor
+) -> dict[str, Callable[[], object]]:
+    """What the signals are made of besides the backbone's pass, each part alone."""
+    max_length = tools.settings.sequence.max_length
+    aligned_TP = text_TP[:, : tools.settings.model.semantic_dim].contiguous()
+    sequence_N, cloze, sample_M = sequences.sequence_N, tools.cloze, tools.sample_M
+
+    def directions(x_TP: Tensor, row_N: Tensor) -> None:
+        view = View.of(x_TP, row_N, sequences.length_U)
+
+        def work(batch: Batch) -> None:
+            chosen_BL = batch.fresh_BL & wanted_N[batch.index_BL]
+            owner_B = sequence_N[batch.index_BL[:, 0]]
+            view.products(batch, owner_B, Places.of(chosen_BL).place_BQ)
+
+        each_batch(sequences, max_length, work)()
+
+    @torch.inference_mode()
+    def around() -> None:
+        text_TD = cloze.text(aligned_TP)
+
+        def work(batch: Batch) -> None:
+            places = Places.of(batch.fresh_BL & wanted_N[batch.index_BL])
+            x_BLD = cloze.items(batch.item_BL) + text_TD[batch.text_BL]
+            cloze.expect(places.flat(cloze.attend(x_BLD, batch.mask_BL, places.place_BQ)))
+
+        each_batch(sequences, max_length, work)()
+
+    @torch.inference_mode()
+    def softmax(table_VD: Tensor, sample_MD: Tensor) -> None:
+        item_N = sequences.item_N[wanted_N]
+        own_ND = table_VD[item_N]
+        surprise(own_ND, own_ND, item_N, (sample_M, sample_MD))
+
+    items_VD = tools.aligner.backbone.items.weight.detach()
+    return {
+        "cosines, texts and factors": lambda: (
+            directions(text_TP, sequences.text_N),
+            directions(tools.factor_VR, sequences.item_N),
+        ),
+        "cloze": around,
+        "softmax over the sample, twice": lambda: (
+            softmax(items_VD, items_VD[sample_M]),
+            softmax(cloze.items.weight.detach(), tools.around_MD),
+        ),
+    }
 
 
 def cpu_seconds(run: Callable[[], object]) -> float:
@@ -94,15 +159,17 @@ def cpu_seconds(run: Callable[[], object]) -> float:
 def compare(frame: pl.DataFrame, vectors: pl.DataFrame, backbone: str, *, profile: bool) -> bool:
     """Measure one backbone and print its rows; whether the floor holds."""
     model = quick_model(frame, vectors, backbone)
-    tools = exact(model.instruments)
     max_length = model.instruments.settings.sequence.max_length
-    sequences = encode(frame, col.USER_ID, tools.vocabulary, vectors[col.ITEM_ID])
-    text_TP = torch.randn(vectors.height + 1, tools.space.components_KP.shape[1]).double()
+    plain = encode(frame, col.USER_ID, model.instruments.vocabulary, vectors[col.ITEM_ID])
+    plain_TP = model.instruments.space.project(matrix(vectors))
     wanted_N = torch.tensor((frame[col.EVENT_DATE] == DAY).to_numpy())
+    tools, text_TP, sequences = exact(model.instruments, plain_TP, plain)
     runs: dict[str, Callable[[], object]] = {
-        "bare forward pass": forward(model.instruments.aligner.backbone, sequences, max_length),
+        "bare forward pass": forward(model.instruments.aligner.backbone, plain, max_length),
         "the same in float64": forward(tools.aligner.backbone, sequences, max_length),
-        "signals": lambda: measure(tools, text_TP, sequences, wanted_N),
+        **parts(tools, text_TP, sequences, wanted_N),
+        "signals": lambda: measure(model.instruments, plain_TP, plain, wanted_N),
+        "texts, projected": lambda: tools.space.project(matrix(vectors)),
         "scoring": lambda: score_sequences(model, frame, vectors, DAY),
     }
     seconds = {name: [cpu_seconds(run)] for name, run in runs.items()}  # the first warms up

@@ -26,15 +26,18 @@ COMPARED = 256
 
 @dataclass(frozen=True)
 class Views:
-    """Both views of a batch, short-term at each position and long-term, and what meets what."""
+    """Both views of a batch, short-term at each position and long-term, and what meets what.
 
-    c_BLD: Tensor  # state with the item at the position
-    before_BLD: Tensor  # state before it
-    s_BLD: Tensor  # the item's text
+    X are the positions: B, L, or n chosen ones.
+    """
+
+    c_XD: Tensor  # state with the item at the position
+    before_XD: Tensor  # state before it
+    s_XD: Tensor  # the item's text
     c_BD: Tensor
     s_BD: Tensor
-    c_others_BLD: Tensor  # c_L and s_L of the other positions
-    s_others_BLD: Tensor
+    c_others_XD: Tensor  # c_L and s_L of the other positions
+    s_others_XD: Tensor
 
 
 class Aligner(nn.Module):
@@ -48,10 +51,11 @@ class Aligner(nn.Module):
         self.long = nn.Linear(config.semantic_dim, config.dim, bias=False)  # W_L
         self.decoder = nn.Linear(config.dim, config.dim)  # Dec
 
-    def views(self, batch: Batch, z_BLP: Tensor) -> Views:
+    def views(self, batch: Batch, text_TP: Tensor, chosen_BL: Tensor | None = None) -> Views:
         """Collaborative and semantic view, short- and long-term (eq. 1 to 4).
 
-        `z_BLP` is the projected text of each position, zero where there is none.
+        `text_TP` are the projected texts, row 0 zero. With `chosen_BL` (bool) what stands at each
+        position is told of the chosen ones only: (n, D) instead of (B, L, D).
 
         s_t = W_s z_t of the item's own text, s_L = W_L (z_1 + .. + z_n): the formulas of section 3
         (design, 5.1). The paper's code embeds the joined titles 1..t instead, of which the item at
@@ -61,29 +65,35 @@ class Aligner(nn.Module):
         """
         c_BLD = self.backbone.states(batch.item_BL)
         c_BD, c_others_BLD = self.backbone.pool(c_BLD, batch.mask_BL)
-        s_BLD, s_BD, s_others_BLD = self._semantic(batch, z_BLP)
+        s_XD, s_BD, s_others_XD = self._semantic(batch, text_TP, chosen_BL)
         return Views(
-            c_BLD=c_BLD,
-            before_BLD=self.backbone.before(c_BLD),
-            s_BLD=s_BLD,
+            c_XD=_at(c_BLD, chosen_BL),
+            before_XD=_at(self.backbone.before(c_BLD), chosen_BL),
+            s_XD=s_XD,
             c_BD=c_BD,
             s_BD=s_BD,
-            c_others_BLD=c_others_BLD,
-            s_others_BLD=s_others_BLD,
+            c_others_XD=_at(c_others_BLD, chosen_BL),
+            s_others_XD=s_others_XD,
         )
 
-    def _semantic(self, batch: Batch, z_BLP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _semantic(
+        self, batch: Batch, text_TP: Tensor, chosen_BL: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """s_t, s_L, and s_L of the others at each position.
 
         Of a joined text no item can be left out: with prefixes s_L is that of the whole window.
         """
+        length = batch.text_BL.shape[1]
         if batch.prefix_BLP is None:
-            total_B1P = z_BLP.sum(dim=1, keepdim=True)  # only directions count, as with the mean
-            return self.short(z_BLP), self.long(total_B1P[:, 0]), self.long(total_B1P - z_BLP)
-        s_BLD = self.short(batch.prefix_BLP)
+            z_XP = text_TP[_at(batch.text_BL, chosen_BL)]
+            # Only directions count, so that the sum is as good as the mean.
+            total_BP = F.embedding_bag(batch.text_BL, text_TP, mode="sum")
+            total_XP = _at(total_BP.unsqueeze(1).expand(-1, length, -1), chosen_BL)
+            return self.short(z_XP), self.long(total_BP), self.long(total_XP - z_XP)
+        s_XD = self.short(_at(batch.prefix_BLP, chosen_BL))
         last_B = batch.mask_BL.sum(dim=1) - 1
         s_BD = self.long(batch.prefix_BLP[torch.arange(len(last_B)), last_B])
-        return s_BLD, s_BD, s_BD.unsqueeze(1).expand_as(s_BLD)
+        return s_XD, s_BD, _at(s_BD.unsqueeze(1).expand(-1, length, -1), chosen_BL)
 
     def losses(
         self,
@@ -94,16 +104,16 @@ class Aligner(nn.Module):
         draw: torch.Generator,
     ) -> dict[str, Tensor]:
         """Stage two: every term of the objective (eq. 5 to 11), unweighted."""
-        views, temperature = self.views(batch, text_TP[batch.text_BL]), self.config.temperature
+        views, temperature = self.views(batch, text_TP), self.config.temperature
         mask_N = gumbel_mask(sum_of_cosines(views)[batch.mask_BL], tau, draw)
         gated_B = cosine(views.c_BD.detach(), views.s_BD.detach()) < self.config.user_gate
         mask_N = mask_N.masked_fill(gated_B.unsqueeze(1).expand_as(batch.mask_BL)[batch.mask_BL], 1)
-        entropy_N = self._next_item_loss(views.before_BLD, batch, negatives)
+        entropy_N = self._next_item_loss(views.before_XD, batch, negatives)
         some_M = torch.randperm(len(mask_N), generator=draw)[:COMPARED]
         some_B = torch.randperm(len(views.c_BD), generator=draw)[:COMPARED]
         place_M = torch.nonzero(batch.mask_BL.flatten())[some_M, 0]
         c_MD, s_MD = (
-            x.flatten(end_dim=1).index_select(0, place_M) for x in (views.c_BLD, views.s_BLD)
+            x.flatten(end_dim=1).index_select(0, place_M) for x in (views.c_XD, views.s_XD)
         )
         rebuilt_MD = self.decoder(mask_N[some_M].unsqueeze(-1) * c_MD)
         item_MD = self.backbone.items(batch.item_BL.flatten()[place_M]).detach()
@@ -136,21 +146,21 @@ class Aligner(nn.Module):
 
 
 def cosines(views: Views) -> tuple[Tensor, Tensor, Tensor]:
-    """cos(s_L, c_t), cos(c_L, s_t), cos(c_t, s_t), each (B, L): their sum is the noise logit.
+    """cos(s_L, c_t), cos(c_L, s_t), cos(c_t, s_t), each (X,): their sum is the noise logit.
 
     s_L and c_L are the other positions', and the last c_t is the state before the item.
     """
     return (
-        cosine(views.s_others_BLD, views.c_BLD),
-        cosine(views.c_others_BLD, views.s_BLD),
-        cosine(views.before_BLD, views.s_BLD),
+        cosine(views.s_others_XD, views.c_XD),
+        cosine(views.c_others_XD, views.s_XD),
+        cosine(views.before_XD, views.s_XD),
     )
 
 
 def sum_of_cosines(views: Views) -> Tensor:
-    """The noise logit l_t (B, L) of eq. 7: high for what fits."""
-    first_BL, second_BL, third_BL = cosines(views)
-    return first_BL + second_BL + third_BL
+    """The noise logit l_t (X,) of eq. 7: high for what fits."""
+    first_X, second_X, third_X = cosines(views)
+    return first_X + second_X + third_X
 
 
 def gumbel_mask(logit_N: Tensor, tau: float, draw: torch.Generator) -> Tensor:
@@ -159,3 +169,8 @@ def gumbel_mask(logit_N: Tensor, tau: float, draw: torch.Generator) -> Tensor:
     soft_N = torch.sigmoid((logit_N + KEEP_BIAS + torch.logit(uniform_N)) / tau)
     hard_N = (soft_N > 0.5).to(soft_N.dtype)
     return hard_N + (soft_N - soft_N.detach())
+
+
+def _at(x_BLX: Tensor, chosen_BL: Tensor | None) -> Tensor:
+    """What stands at the chosen positions, or all of it."""
+    return x_BLX if chosen_BL is None else x_BLX[chosen_BL]

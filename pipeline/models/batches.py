@@ -75,6 +75,34 @@ class Batch:
         return self.fresh_BL & (self.item_BL > 0)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Chosen positions of a batch, window by window: as many columns as one window has at most."""
+
+    place_BQ: Tensor
+    there_BQ: Tensor  # False: only fills its row
+
+    def __len__(self) -> int:
+        return int(self.there_BQ.sum())
+
+    @classmethod
+    def of(cls, chosen_BL: Tensor) -> "Places":
+        """The places where `chosen_BL` (bool) is true, in their order."""
+        count_B = chosen_BL.sum(dim=1)
+        most = int(count_B.max())
+        order_BL = chosen_BL.byte().argsort(dim=1, descending=True, stable=True)
+        return cls(order_BL[:, :most], torch.arange(most) < count_B.unsqueeze(-1))
+
+    @property
+    def row_N(self) -> Tensor:
+        """The window of each chosen position."""
+        return torch.nonzero(self.there_BQ)[:, 0]
+
+    def flat(self, x_BQX: Tensor) -> Tensor:
+        """What stands at the chosen positions, (n, X), in the order of `x_BLX[chosen_BL]`."""
+        return x_BQX[self.there_BQ]
+
+
 def encode(
     frame: pl.DataFrame, sequence: str, vocabulary: pl.DataFrame, text_items: pl.Series
 ) -> Sequences:

@@ -48,27 +48,32 @@ class Cloze(nn.Module):
 
     def states(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """What is expected at each position (B, L, D), from the other real positions alone."""
-        return self.expect(self.attend(x_BLD, mask_BL))
+        everywhere_1L = torch.arange(x_BLD.shape[1]).unsqueeze(0)
+        return self.expect(self.attend(x_BLD, mask_BL, everywhere_1L))
 
-    def attend(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        """What each position sees of the others (B, L, E), all heads side by side.
+    def attend(self, x_BLD: Tensor, mask_BL: Tensor, place_BQ: Tensor) -> Tensor:
+        """What each of some places (or the same places of all rows, if B is 1) sees (B, Q, E).
 
-        Attention weighs an item by what it is and by how far it stands, before or after. Zero,
-        where there is no other: nothing is known.
+        Attention weighs an item by what it is and by how far it stands, before or after; the heads
+        lie side by side. Zero, where there is no other: nothing is known. Values are read from
+        what was seen, not from each item: weights sum to 1, so that it is the same.
         """
         x_BLD = self.dropout(x_BLD)
-        length = x_BLD.shape[1]
-        place_L = torch.arange(length)
-        step_LL = (place_L - place_L.unsqueeze(-1)).clamp(-self.reach, self.reach) + self.reach
-        logit_BHLL = self.key(x_BLD).transpose(1, 2).unsqueeze(2) + self.distance[:, step_LL]
-        itself_LL = torch.eye(length, dtype=torch.bool)
-        unseen_BLL = itself_LL | ~mask_BL.unsqueeze(1)
-        weight_BHLL = logit_BHLL.masked_fill(unseen_BLL.unsqueeze(1), FORBIDDEN).softmax(dim=-1)
-        alone_BL1 = unseen_BLL.all(dim=-1, keepdim=True)
-        value_BHLD = self.value(x_BLD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        seen_BLE = (weight_BHLL @ value_BHLD).transpose(1, 2).flatten(start_dim=2)
-        found_BLE: Tensor = seen_BLE.masked_fill(alone_BL1, 0.0)
-        return found_BLE
+        place_L = torch.arange(x_BLD.shape[1])
+        step_BQL = place_L - place_BQ.unsqueeze(-1)
+        unseen_BQL = (step_BQL == 0) | ~mask_BL.unsqueeze(1)
+        step_BQL = step_BQL.clamp(-self.reach, self.reach) + self.reach
+        far_BHQL = self.distance[:, step_BQL].transpose(0, 1)
+        logit_BHQL = self.key(x_BLD).transpose(1, 2).unsqueeze(2) + far_BHQL
+        weight_BHQL = logit_BHQL.masked_fill(unseen_BQL.unsqueeze(1), FORBIDDEN).softmax(dim=-1)
+        mean_BHQD = (weight_BHQL.flatten(1, 2) @ x_BLD).unflatten(1, (self.heads, -1))
+        value_HED, bias_HE = (
+            x.unflatten(0, (self.heads, -1)) for x in (self.value.weight, self.value.bias)
+        )
+        seen_BQHE = torch.einsum("bhqd,hed->bqhe", mean_BHQD, value_HED) + bias_HE
+        alone_BQ1 = unseen_BQL.all(dim=-1, keepdim=True)
+        found_BQE: Tensor = seen_BQHE.flatten(start_dim=2).masked_fill(alone_BQ1, 0.0)
+        return found_BQE
 
     def expect(self, seen_XE: Tensor) -> Tensor:
         """The state (X, D) of what is seen, at as many positions as are asked for."""

@@ -116,23 +116,26 @@ def _by_the_paper(rows: pl.DataFrame) -> pl.DataFrame:
 def _calibrated(
     calibrator: Calibrator, thresholds: dict[str, float | None], rows: pl.DataFrame
 ) -> pl.DataFrame:
-    """The calibrator's probability, the threshold of the row's stratum, and what weighs most.
+    """The calibrator's probability, the threshold of the stratum, and what weighs most if removed.
 
     `blame` is rounded before the largest is chosen, so that the first of equals wins always.
     """
     feature_NF = calibration.features(rows)
-    groups = [[calibration.FEATURES.index(name) for name in names] for names in BLAME.values()]
-    share_NG = calibrator.contributions(feature_NF, groups)
-    blame_N = torch.round(share_NG, decimals=SIGNAL_DECIMALS).argmax(dim=1)
     chance_N = calibration.probability(calibrator.log_odds(feature_NF))
     limit = {name: limit for name, limit in thresholds.items() if limit is not None}
-    return rows.with_columns(
+    judged = rows.with_columns(
         column(col.NOISE_PROBABILITY, chance_N),
         pl.col(col.STRATUM)
         .replace_strict(limit, default=None, return_dtype=pl.Float64)
         .alias(col.THRESHOLD),
-        pl.Series("blame", list(BLAME), dtype=pl.String).gather(blame_N.numpy()),
     )
+    removed = judged.select(_removed().fill_null(False).arg_true()).to_series()
+    groups = [[calibration.FEATURES.index(name) for name in names] for names in BLAME.values()]
+    share_NG = calibrator.contributions(feature_NF[torch.tensor(removed.to_numpy()).long()], groups)
+    most_N = torch.round(share_NG, decimals=SIGNAL_DECIMALS).argmax(dim=1)
+    blame = pl.Series("blame", list(BLAME), dtype=pl.String).gather(most_N.numpy())
+    nothing = pl.repeat(None, rows.height, dtype=pl.String, eager=True).alias("blame")
+    return judged.with_columns(nothing.scatter(removed, blame))
 
 
 def _removed() -> pl.Expr:

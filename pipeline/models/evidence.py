@@ -27,7 +27,7 @@ from pipeline.models.names import (
     WANTED,
 )
 from pipeline.models.semantic import matrix
-from pipeline.models.signals import exact, measure
+from pipeline.models.signals import measure
 
 # What an interaction with an unknown item, or without text, cannot be told of.
 NEEDS_ITEM = (
@@ -60,12 +60,11 @@ def evidence(instruments: Instruments, frame: pl.DataFrame, vectors: pl.DataFram
     vectors : pl.DataFrame
         Columns item_id and vector.
     """
-    tools = exact(instruments)
-    assert (tools.prefixes is not None) == (tools.settings.model.texts == "prefixes")
+    assert (instruments.prefixes is not None) == (instruments.settings.model.texts == "prefixes")
     texts = vectors.join(frame.select(col.ITEM_ID), on=col.ITEM_ID, how="semi")
-    width = len(tools.space.mean_K)
-    text_TP = tools.space.project(matrix(texts).reshape(texts.height, width))
-    parts = [_measured(tools, chunk, texts, text_TP) for chunk in _chunks(frame)]
+    width = len(instruments.space.mean_K)
+    text_TP = instruments.space.project(matrix(texts).reshape(texts.height, width))
+    parts = [_measured(instruments, chunk, texts, text_TP) for chunk in _chunks(frame)]
     rows = pl.concat(parts).join(
         instruments.vocabulary, on=col.ITEM_ID, how="left", maintain_order="left"
     )

@@ -43,13 +43,15 @@ class _Maximum(torch.autograd.Function):
         second_B1D = rest_BLD.amax(dim=1, keepdim=True)
         there_B1D = (second_B1D > -FAR / 2).to(x_BLD.dtype)
         second_BLD = (rest_BLD - second_B1D).sign_().add_(1).mul_(there_B1D)
-        ctx.save_for_backward(first_BLD, second_BLD)
-        return first_B1D[:, 0], torch.lerp(first_B1D, second_B1D * there_B1D, first_BLD)
+        alone_B1D = (first_BLD.sum(dim=1, keepdim=True) == 1).to(x_BLD.dtype)
+        ctx.save_for_backward(first_BLD, second_BLD, alone_B1D)
+        rest_B1D = torch.lerp(first_B1D, second_B1D * there_B1D, alone_B1D)
+        return first_B1D[:, 0], torch.lerp(first_B1D, rest_B1D, first_BLD)
 
     @staticmethod
     def backward(ctx: Any, grad_BD: Tensor, others_BLD: Tensor) -> tuple[Tensor, None]:
-        first_BLD, second_BLD = ctx.saved_tensors
-        second_B1D = (others_BLD * first_BLD).sum(dim=1, keepdim=True)
+        first_BLD, second_BLD, alone_B1D = ctx.saved_tensors
+        second_B1D = (others_BLD * first_BLD).sum(dim=1, keepdim=True) * alone_B1D
         first_B1D = grad_BD.unsqueeze(1) + others_BLD.sum(dim=1, keepdim=True) - second_B1D
         return (first_BLD * first_B1D).addcmul_(second_BLD, second_B1D), None
 
@@ -63,7 +65,8 @@ def cosine(a_XD: Tensor, b_XD: Tensor) -> Tensor:
 def maximum(x_BLD: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
     """Maximum over the real positions (B, D) and, at each, over the *others* (B, L, D).
 
-    Zero where there is no other. Of positions that share the maximum, each leaves out them all.
+    Zero where there is no other. Of positions that share the maximum, each still sees the others':
+    two states that are equal but for their last digits mean the same, whichever is the larger.
     """
     found: tuple[Tensor, Tensor] = _Maximum.apply(x_BLD, mask_BL)  # type: ignore[no-untyped-call]
     return found

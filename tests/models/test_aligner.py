@@ -33,21 +33,32 @@ def batch():
 
 
 def test_views_match_a_loop_over_users_and_positions(aligner, batch):
-    views = aligner.views(batch, TEXT[batch.text_BL])
+    views = aligner.views(batch, TEXT)
     for row, (first, length) in enumerate([(0, 3), (3, 2)]):
         items, texts = (x[first : first + length] for x in (SEQUENCES.item_N, SEQUENCES.text_N))
         states = aligner.backbone.states(items.unsqueeze(0))[0]
         for t in range(length):
             others = [k for k in range(length) if k != t]
             before = states[t - 1] if t else aligner.backbone.empty
-            torch.testing.assert_close(views.c_BLD[row, t], states[t])
-            torch.testing.assert_close(views.before_BLD[row, t], before)
-            torch.testing.assert_close(views.s_BLD[row, t], aligner.short(TEXT[texts[t]]))
-            torch.testing.assert_close(views.c_others_BLD[row, t], states[others].amax(dim=0))
+            torch.testing.assert_close(views.c_XD[row, t], states[t])
+            torch.testing.assert_close(views.before_XD[row, t], before)
+            torch.testing.assert_close(views.s_XD[row, t], aligner.short(TEXT[texts[t]]))
+            torch.testing.assert_close(views.c_others_XD[row, t], states[others].amax(dim=0))
             long = aligner.long(TEXT[texts[others]].sum(dim=0))
-            torch.testing.assert_close(views.s_others_BLD[row, t], long)
+            torch.testing.assert_close(views.s_others_XD[row, t], long)
         torch.testing.assert_close(views.c_BD[row], states.amax(dim=0))
         torch.testing.assert_close(views.s_BD[row], aligner.long(TEXT[texts].sum(dim=0)))
+
+
+@pytest.mark.parametrize("prefixes", [False, True])
+def test_of_chosen_positions_the_views_are_the_same(aligner, batch, prefixes):
+    if prefixes:
+        batch = replace(batch, prefix_BLP=torch.arange(24.0).reshape(2, 3, 4).cos())
+    chosen_BL = torch.tensor([[True, False, True], [False, True, False]])
+    whole, some = aligner.views(batch, TEXT), aligner.views(batch, TEXT, chosen_BL)
+    for name, x in vars(whole).items():
+        wanted = x if x.dim() == 2 else x[chosen_BL]
+        torch.testing.assert_close(getattr(some, name), wanted)
 
 
 def test_with_prefixes_the_texts_are_those_up_to_each_position_and_of_the_whole(aligner, batch):
@@ -55,26 +66,26 @@ def test_with_prefixes_the_texts_are_those_up_to_each_position_and_of_the_whole(
     joined = replace(SEQUENCES, prefix_NP=prefix_NP)
     cut = windows(SEQUENCES.length_U, 5, 1)
     with_prefixes = gather(joined, cut, torch.tensor([0, 1]))
-    views = aligner.views(with_prefixes, TEXT[batch.text_BL])
+    views = aligner.views(with_prefixes, TEXT)
     for row, (first, length) in enumerate([(0, 3), (3, 2)]):
         last = aligner.long(prefix_NP[first + length - 1])
         torch.testing.assert_close(views.s_BD[row], last)
         for t in range(length):
             short = aligner.short(prefix_NP[first + t])
-            torch.testing.assert_close(views.s_BLD[row, t], short)
-            torch.testing.assert_close(views.s_others_BLD[row, t], last)
+            torch.testing.assert_close(views.s_XD[row, t], short)
+            torch.testing.assert_close(views.s_others_XD[row, t], last)
     assert not with_prefixes.prefix_BLP[1, 2].any()  # padding
-    plain = aligner.views(batch, TEXT[batch.text_BL])
-    torch.testing.assert_close(views.c_others_BLD, plain.c_others_BLD)
+    plain = aligner.views(batch, TEXT)
+    torch.testing.assert_close(views.c_others_XD, plain.c_others_XD)
 
 
 def test_the_noise_logit_is_the_sum_of_three_cosines(aligner, batch):
-    views = aligner.views(batch, TEXT[batch.text_BL])
+    views = aligner.views(batch, TEXT)
     found = sum_of_cosines(views)
     for row, t in torch.nonzero(batch.mask_BL):
         c_t, before, s_t, c_L, s_L = (
             getattr(views, name)[row, t]
-            for name in ("c_BLD", "before_BLD", "s_BLD", "c_others_BLD", "s_others_BLD")
+            for name in ("c_XD", "before_XD", "s_XD", "c_others_XD", "s_others_XD")
         )
         pairs = [(s_L, c_t), (c_L, s_t), (before, s_t)]
         wanted = sum(F.cosine_similarity(a, b, dim=0) for a, b in pairs)
@@ -85,9 +96,9 @@ def test_an_item_does_not_vouch_for_itself(aligner, batch):
     """Another text of the item leaves all that it is judged by as it was."""
     changed = TEXT.clone()
     changed[4] += 1  # the item of row 1, position 0
-    one, other = (aligner.views(batch, text[batch.text_BL]) for text in (TEXT, changed))
-    assert not torch.equal(one.s_BLD[1, 0], other.s_BLD[1, 0])
-    for name in ("c_others_BLD", "s_others_BLD", "before_BLD"):
+    one, other = (aligner.views(batch, text) for text in (TEXT, changed))
+    assert not torch.equal(one.s_XD[1, 0], other.s_XD[1, 0])
+    for name in ("c_others_XD", "s_others_XD", "before_XD"):
         torch.testing.assert_close(getattr(one, name)[1, 0], getattr(other, name)[1, 0])
 
 

@@ -40,6 +40,17 @@ def test_what_is_expected_at_a_position_never_depends_on_its_own_item_or_on_padd
     torch.testing.assert_close(one, two, rtol=0, atol=1e-12)
 
 
+def test_some_places_see_what_they_see_among_all(cloze):
+    item = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 0]])
+    mask = item > 0
+    x = cloze.vectors(item, torch.zeros(2, 4, TEXT, dtype=torch.float64))
+    whole = cloze.attend(x, mask, torch.arange(4).unsqueeze(0))
+    place = torch.tensor([[3, 1], [0, 2]])
+    some = cloze.attend(x, mask, place)
+    wanted = whole.gather(1, place.unsqueeze(-1).expand_as(some))
+    torch.testing.assert_close(some, wanted)
+
+
 def test_what_is_expected_depends_on_items_before_and_after(cloze):
     middle = states(cloze, [1, 2, 3])[1]
     assert not torch.allclose(middle, states(cloze, [4, 2, 3])[1])

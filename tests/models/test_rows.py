@@ -30,6 +30,17 @@ def test_the_maximum_is_over_the_others_too(x):
             torch.testing.assert_close(others[row, t], torch.stack(rest).amax(dim=0))
 
 
+def test_of_equal_positions_each_sees_the_other():
+    """A user who begins with one item twice has two equal states, up to their last digits."""
+    twice = torch.tensor([[[3.0], [3.0], [1.0]]], requires_grad=True)
+    whole, others = maximum(twice, MASK[:1])
+    assert others[0, :, 0].tolist() == [3.0, 3.0, 3.0]
+    almost = twice.detach() - torch.tensor([[[1e-7], [0.0], [0.0]]])
+    torch.testing.assert_close(maximum(almost, MASK[:1])[1], others)
+    (whole.sum() + others.sum()).backward()
+    assert not twice.grad[0, 2]
+
+
 def test_the_gradients_are_those_of_the_functions(x):
     other = x.detach().flip(0).requires_grad_()
     assert torch.autograd.gradcheck(cosine, (x, other))
