@@ -117,7 +117,8 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     -------
     tuple
         The calibrator, and the part `calibration` of the card: thresholds and their effect per
-        stratum, calibration error, detection per kind of noise, all on the other users.
+        stratum, the share of noise that the log holds already, calibration error, detection per
+        kind of noise, all on the other users.
 
     Raises
     ------
@@ -137,6 +138,9 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     chance = calibration.probability(calibrator.log_odds(calibration.features(second)))
     judged = second.with_columns(pl.Series(col.NOISE_PROBABILITY, chance.numpy()))
     truth = torch.tensor(second[INJECTED].to_numpy())
+    strata = calibration.thresholds_table(
+        judged, config.strata, config.false_drop_budget, config.min_calibration_rows
+    )
     report = {
         "injection_rate": config.injection_rate,
         "injection_kinds": list(config.injection_kinds),
@@ -148,11 +152,16 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
             str(kind): _detection(judged.filter(pl.col(KIND) == kind))
             for kind in judged[KIND].unique().sort()
         },
-        "strata": calibration.thresholds_table(
-            judged, config.strata, config.false_drop_budget, config.min_calibration_rows
-        ),
+        "noise_share": _mean_share(strata),
+        "strata": strata,
     }
     return calibrator, report
+
+
+def _mean_share(strata: list[dict[str, Any]]) -> float:
+    """Share of the own rows of all strata that is noise already."""
+    rows = sum(stratum["rows"] for stratum in strata)
+    return float(sum(s["noise_share"] * s["rows"] for s in strata) / max(rows, 1))
 
 
 def _detection(rows: pl.DataFrame) -> dict[str, float | None]:
