@@ -27,8 +27,9 @@ Scope = Literal["night", "log"]
 NIGHTS_PER_USER = 4
 # Rows of all rehearsed sequences together, history included: a bound of time and memory.
 MAX_ROWS = 300_000
-# So many times noise is drawn anew; in a further one, so many rows lack their item or their text.
-DRAWS = 4
+# Noise is drawn anew at each of these parts of `decision.injection_rate`, so that thresholds hold
+# among little noise and among much; in the last draw, so many rows lack their item or their text.
+RATES = (0.25, 0.5, 1.0, 1.5, 1.0)
 HIDDEN_SHARE = 0.15
 # One user in so many sets the thresholds; the others fit the calibrator.
 THRESHOLD_PARTS = 3
@@ -84,17 +85,17 @@ def rehearse(
     else:
         frame = logs(held_out)
     found = []
-    for number in range(DRAWS + 1):
+    for number, part in enumerate(RATES):
         noisy = inject(
             frame,
             SEQUENCE,
             instruments.vocabulary,
-            rate=settings.decision.injection_rate,
+            rate=min(part * settings.decision.injection_rate, 1.0),
             seed=seed + number,
             kinds=settings.decision.injection_kinds,
             vectors=vectors,
         )
-        if number == DRAWS:
+        if number + 1 == len(RATES):
             noisy = _hide(noisy, seed)
         rows = evidence(instruments, noisy, vectors).filter(pl.col(DOUBT).is_null())
         found.append(rows.drop(HIDE_ITEM, HIDE_TEXT, strict=False))

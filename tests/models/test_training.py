@@ -21,7 +21,7 @@ def test_what_cannot_be_judged_is_learned_from(model, log, vectors):
 
 def test_a_noisy_log_is_learned_from_twice(log, vectors):
     popular = count_items(log, 1)
-    noisy = inject(log, "user_id", popular, rate=0.5, seed=7, kinds=("uniform",))
+    noisy = inject(log, "user_id", popular, rate=0.9, seed=7, kinds=("uniform",))
     found = learn(synthetic.CONFIG, noisy, vectors, "log")
     assert DIRTY < found.report["noise_share"] <= noisy["injected"].mean() * 1.1
     assert found.distrusted > 0
