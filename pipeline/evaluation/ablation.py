@@ -25,7 +25,7 @@ from pipeline.models.evidence import evidence
 from pipeline.models.model import thresholds_of
 from pipeline.models.names import DOUBT, INJECTED, KIND, SEQUENCE
 from pipeline.models.rehearsal import calibrate
-from pipeline.models.training import fit_and_rehearse
+from pipeline.models.training import learn
 
 # Nothing is removed, only luck is another: a smaller difference than this one's may be luck, too.
 OTHER_SEED = "with all, another seed"
@@ -212,11 +212,11 @@ def fold_evidence(
         Columns `KEPT`; `row` is that of the log where not `rehearsed`.
     """
     learned, judged = fold(log, FOLD, config.evaluate.folds)
-    instruments, _, rehearsed = fit_and_rehearse(config, learned, vectors, "log", prefixes)
-    found = evidence(instruments, judged, vectors)
+    model = learn(config, learned, vectors, "log", prefixes)
+    found = evidence(model.instruments, judged, vectors)
     parts = [
         rows.drop(SEQUENCE).with_columns(pl.lit(here).alias(REHEARSED))
-        for rows, here in ((rehearsed, True), (found, False))
+        for rows, here in ((model.rehearsed, True), (found, False))
     ]
     return pl.concat(parts, how="diagonal").select(KEPT)
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,11 @@ KNOT_ROWS = 200_000  # that the quantiles are told from
 WIDTHS = (64, 32)
 EPOCHS = 30
 BATCH_ROWS = 512
+ROUNDING = 1e-12
+# The share of noise is told at the limits above which so much of the injected noise lies.
+NOISE_PARTS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+MIN_NOISE = 100  # injected rows; with fewer, no noise is told from
+LEAST_SHARE = 0.05
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 DROPOUT = 0.1
@@ -159,16 +165,64 @@ def probability(log_odds_N: Tensor) -> Tensor:
     return torch.round(torch.sigmoid(log_odds_N), decimals=DECIMALS)
 
 
-def threshold(genuine: pl.Series, budget: float) -> float | None:
+def noise_share(own: pl.Series, noise: pl.Series) -> float:
+    """Share of users' own rows that is noise already, by how many of them look like it.
+
+    If a share s of the own rows is noise like the injected, then at every limit at least s times
+    the share of the injected rows above it lies above it; so no limit's ratio is less than s
+    (mixture proportion estimation, Scott 2015). Taken is the least ratio, one standard error off;
+    below `LEAST_SHARE` it is 0, since a few genuine rows look like noise in any log.
+
+    Parameters
+    ----------
+    own, noise : pl.Series
+        Probabilities of users' own rows, and of injected ones.
+    """
+    if own.is_empty() or len(noise) < MIN_NOISE:
+        return 0.0
+    own_N, noise_N = own.to_numpy(), noise.to_numpy()
+    share = 1.0
+    for limit in np.quantile(noise_N, [1 - part for part in NOISE_PARTS], method="lower"):
+        there, _ = interval(float((own_N >= limit).sum()), len(own_N), z=1.0)
+        share = min(share, there / (noise_N >= limit).mean())
+    return share if share >= LEAST_SHARE else 0.0
+
+
+def threshold(
+    own: pl.Series, budget: float, noise: pl.Series | None = None, share: float = 0.0
+) -> float | None:
     """Smallest threshold that drops a further genuine row with probability at most `budget`.
 
-    The ceil((n + 1)(1 - budget))-th smallest probability of n genuine rows, by exchangeability
-    (split conformal prediction, Vovk et al. 2005); None if no probability would do.
+    Where all own rows are genuine: the ceil((n + 1)(1 - budget))-th smallest probability of n of
+    them, by exchangeability (split conformal prediction, Vovk et al. 2005). Where a share of them
+    is noise like the injected, what is removed of that share is none of the budget's.
+
+    Parameters
+    ----------
+    own : pl.Series
+        Probabilities of users' own rows.
+    budget : float
+        Share of genuine rows.
+    noise : pl.Series, optional
+        Probabilities of injected rows.
+    share : float
+        Share of the own rows that is noise.
+
+    Returns
+    -------
+    float or None
+        None if no probability would do.
     """
-    place = math.ceil((len(genuine) + 1) * (1 - budget))
-    if place > len(genuine):
+    limit_N = np.sort(own.to_numpy())
+    above_N = 1 - np.arange(1, len(limit_N) + 1) / (len(limit_N) + 1)  # chance of a further own row
+    allowed_N = np.full(len(limit_N), budget)
+    if noise is not None and share:
+        below_N = np.searchsorted(np.sort(noise.to_numpy()), limit_N, side="right") / len(noise)
+        allowed_N = (1 - share) * budget + share * (1 - below_N)
+    place = int(np.flatnonzero(above_N > allowed_N + ROUNDING).max(initial=-1)) + 1
+    if place >= len(limit_N):
         return None
-    cut = round(float(genuine.sort()[place - 1]) + pow(10.0, -DECIMALS), DECIMALS)
+    cut = round(float(limit_N[place]) + pow(10.0, -DECIMALS), DECIMALS)
     return cut if cut <= 1 else None
 
 
@@ -219,34 +273,40 @@ def thresholds_table(
     table = []
     for name in strata_names(bounds):
         here = rows.filter(pl.col(col.STRATUM) == name)
-        genuine = here.filter(~pl.col("injected"))[col.NOISE_PROBABILITY]
+        own = here.filter(~pl.col("injected"))[col.NOISE_PROBABILITY]
         noise = here.filter(pl.col("injected"))[col.NOISE_PROBABILITY]
-        limit = threshold(genuine, budget) if len(genuine) >= min_rows else None
-        table.append({"stratum": name, **_outcome(genuine, noise, limit)})
+        share = noise_share(own, noise)
+        limit = threshold(own, budget, noise, share) if len(own) >= min_rows else None
+        table.append({"stratum": name, **_outcome(own, noise, limit, share)})
     return table
 
 
-def _outcome(genuine: pl.Series, noise: pl.Series, limit: float | None) -> dict[str, Any]:
-    dropped = int((genuine >= limit).sum()) if limit is not None else 0
+def _outcome(own: pl.Series, noise: pl.Series, limit: float | None, share: float) -> dict[str, Any]:
+    dropped = int((own >= limit).sum()) if limit is not None else 0
     caught = int((noise >= limit).sum()) if limit is not None else 0
+    recall = caught / len(noise) if len(noise) else None
+    there = min(share * len(own) * (recall or 0.0), dropped)  # own rows caught that are noise
+    genuine = (1 - share) * len(own)
     return {
-        "rows": len(genuine),
+        "rows": len(own),
+        "noise_share": share,
         "threshold": limit,
-        "false_drop_rate": dropped / len(genuine) if len(genuine) else None,
-        "false_drop_upper": upper_bound(dropped, len(genuine)),
-        "recall": caught / len(noise) if len(noise) else None,
-        "precision": caught / (caught + dropped) if caught + dropped else None,
+        "false_drop_rate": (dropped - there) / genuine if genuine else None,
+        "false_drop_upper": interval(dropped - there, genuine)[1] if genuine else None,
+        "recall": recall,
+        "precision": (caught + there) / (caught + dropped) if caught + dropped else None,
     }
 
 
-def upper_bound(successes: int, trials: int) -> float | None:
-    """Upper end of the 95 % Wilson interval of a share."""
+def interval(successes: float, trials: float, z: float = 1.96) -> tuple[float, float]:
+    """The Wilson interval of a share, `z` standard errors to each side (1.96: 95 %)."""
     if not trials:
-        return None
-    z, share = 1.96, successes / trials
+        return 0.0, 1.0
+    share = successes / trials
     middle = share + z * z / (2 * trials)
     reach = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return min((middle + reach) / (1 + z * z / trials), 1.0)
+    scale = 1 + z * z / trials
+    return max((middle - reach) / scale, 0.0), min((middle + reach) / scale, 1.0)
 
 
 def expected_calibration_error(probability_N: Tensor, noise_N: Tensor, bins: int = 10) -> float:

@@ -27,8 +27,9 @@ Scope = Literal["night", "log"]
 NIGHTS_PER_USER = 4
 # Rows of all rehearsed sequences together, history included: a bound of time and memory.
 MAX_ROWS = 300_000
-# So many times noise is drawn anew; in a further one, so many rows lack their item or their text.
-DRAWS = 4
+# Noise is drawn anew at each of these parts of `decision.injection_rate`, so that thresholds hold
+# among little noise and among much; in the last draw, so many rows lack their item or their text.
+RATES = (0.25, 0.5, 1.0, 1.5, 1.0)
 HIDDEN_SHARE = 0.15
 # One user in so many sets the thresholds; the others fit the calibrator.
 THRESHOLD_PARTS = 3
@@ -84,17 +85,17 @@ def rehearse(
     else:
         frame = logs(held_out)
     found = []
-    for number in range(DRAWS + 1):
+    for number, part in enumerate(RATES):
         noisy = inject(
             frame,
             SEQUENCE,
             instruments.vocabulary,
-            rate=settings.decision.injection_rate,
+            rate=min(part * settings.decision.injection_rate, 1.0),
             seed=seed + number,
             kinds=settings.decision.injection_kinds,
             vectors=vectors,
         )
-        if number == DRAWS:
+        if number + 1 == len(RATES):
             noisy = _hide(noisy, seed)
         rows = evidence(instruments, noisy, vectors).filter(pl.col(DOUBT).is_null())
         found.append(rows.drop(HIDE_ITEM, HIDE_TEXT, strict=False))
@@ -117,7 +118,8 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     -------
     tuple
         The calibrator, and the part `calibration` of the card: thresholds and their effect per
-        stratum, calibration error, detection per kind of noise, all on the other users.
+        stratum, the share of noise that the log holds already, calibration error, detection per
+        kind of noise, all on the other users.
 
     Raises
     ------
@@ -137,6 +139,9 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     chance = calibration.probability(calibrator.log_odds(calibration.features(second)))
     judged = second.with_columns(pl.Series(col.NOISE_PROBABILITY, chance.numpy()))
     truth = torch.tensor(second[INJECTED].to_numpy())
+    strata = calibration.thresholds_table(
+        judged, config.strata, config.false_drop_budget, config.min_calibration_rows
+    )
     report = {
         "injection_rate": config.injection_rate,
         "injection_kinds": list(config.injection_kinds),
@@ -149,11 +154,16 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
             str(kind): _detection(judged.filter(pl.col(KIND) == kind))
             for kind in judged[KIND].unique().sort()
         },
-        "strata": calibration.thresholds_table(
-            judged, config.strata, config.false_drop_budget, config.min_calibration_rows
-        ),
+        "noise_share": _mean_share(strata),
+        "strata": strata,
     }
     return calibrator, report
+
+
+def _mean_share(strata: list[dict[str, Any]]) -> float:
+    """Share of the own rows of all strata that is noise already."""
+    rows = sum(stratum["rows"] for stratum in strata)
+    return float(sum(s["noise_share"] * s["rows"] for s in strata) / max(rows, 1))
 
 
 def _detection(rows: pl.DataFrame) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
 """From sequences and text vectors to a model: split, fit, factorise, rehearse, calibrate."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -21,10 +21,13 @@ from pipeline.models.model import Instruments, Model, Settings, count_items, sam
 from pipeline.models.names import DOUBT, SEQUENCE, WANTED
 from pipeline.models.rehearsal import Scope, calibrate, rehearse
 from pipeline.models.semantic import fit_space, matrix
+from pipeline.progress import logger
 
 # Users are held out by a hash of their name in so many parts: no list needs to be kept.
 PARTS = 10_000
 MIN_USERS = 2
+# With less noise in the log, learning once more without it was not seen to help.
+DIRTY = 0.1
 # A surprise is normalised over so many items: more of them tell noise no better.
 NORMALISER_ITEMS = 2_048
 # Components of the text vectors that texts are compared by; models learn from the first few.
@@ -62,25 +65,40 @@ def fit_model(
     UserError
         Too few users to train or to calibrate on.
     """
-    instruments, fit, rows = fit_and_rehearse(config, sequences, vectors, scope, prefixes)
-    calibrator, report = calibrate(rows, config.decision, config.train.seed)
-    metrics = {"epochs": fit.epochs, "best_epoch": fit.best_epoch}
-    story = {**card, "metrics": metrics, "calibration": report}
-    return Model(instruments=instruments, calibrator=calibrator, card=story)
+    learned = learn(config, sequences, vectors, scope, prefixes)
+    metrics = {
+        "epochs": learned.fit.epochs,
+        "best_epoch": learned.fit.best_epoch,
+        "distrusted_rows": learned.distrusted,
+    }
+    story = {**card, "metrics": metrics, "calibration": learned.report}
+    return Model(instruments=learned.instruments, calibrator=learned.calibrator, card=story)
 
 
-def fit_and_rehearse(
+@dataclass(frozen=True)
+class Learned:
+    """What a training comes to."""
+
+    instruments: Instruments
+    fit: Fit
+    rehearsed: pl.DataFrame  # evidence on known noise, as `rehearse` gives it
+    calibrator: Calibrator
+    report: dict[str, Any]  # of the calibration, as `calibrate` gives it
+    distrusted: int  # rows that the last pass left out
+
+
+def learn(
     config: Config,
     sequences: pl.DataFrame,
     vectors: pl.DataFrame,
     scope: Scope,
     prefixes: Prefixes | None = None,
-) -> tuple[Instruments, Fit, pl.DataFrame]:
-    """All of `fit_model` but the calibration: its instruments, and their evidence on known noise.
+) -> Learned:
+    """All of `fit_model` but the card.
 
-    With `train.distrust`, a second pass learns from what the first one trusts: noise that a model
-    has learned from, it no longer finds unlikely. The evidence is as `rehearse` gives it. Raises
-    UserError: too few users.
+    Where a pass finds that `DIRTY` of the log or more is noise, the next one learns without as
+    many rows, those that look most like it: noise that a model has learned from, it no longer
+    finds unlikely. At most `train.passes`. Raises UserError: too few users.
     """
     held = held_out(pl.col(col.USER_ID), config.train.validation_share)
     ours, theirs = sequences.filter(~held), sequences.filter(held)
@@ -90,14 +108,17 @@ def fit_and_rehearse(
                 f"too few users to {name} ({frame[col.USER_ID].n_unique()} of "
                 f"{sequences[col.USER_ID].n_unique()}): ingest more history"
             )
-    instruments, fit = fit_instruments(config, ours, theirs, vectors, prefixes)
-    rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
-    if config.train.distrust:
-        calibrator, _ = calibrate(rows, config.decision, config.train.seed)
-        ours = trusted(instruments, calibrator, ours, vectors, config.train.distrust)
-        instruments, fit = fit_instruments(config, ours, theirs, vectors, prefixes)
+    kept = ours
+    for number in range(config.train.passes):
+        instruments, fit = fit_instruments(config, kept, theirs, vectors, prefixes)
         rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
-    return instruments, fit, rows
+        calibrator, report = calibrate(rows, config.decision, config.train.seed)
+        share, last = report["noise_share"], number + 1 == config.train.passes
+        if share < DIRTY or last:
+            break
+        logger.info("train: %.0f%% of the log looks like noise; once more without it", 100 * share)
+        kept = trusted(instruments, calibrator, ours, vectors, share)
+    return Learned(instruments, fit, rows, calibrator, report, ours.height - kept.height)
 
 
 def trusted(
@@ -105,7 +126,7 @@ def trusted(
     calibrator: Calibrator,
     frame: pl.DataFrame,
     vectors: pl.DataFrame,
-    distrust: float,
+    share: float,
 ) -> pl.DataFrame:
     """The rows of a frame without those that look most like noise; what cannot be judged stays.
 
@@ -117,13 +138,13 @@ def trusted(
         As `read_sequences` gives it.
     vectors : pl.DataFrame
         Columns item_id and vector.
-    distrust : float
+    share : float
         Share of the rows that is left out.
     """
     wanted = frame.with_columns(pl.col(col.USER_ID).alias(SEQUENCE), pl.lit(True).alias(WANTED))
     rows = evidence(instruments, wanted, vectors)
     odds = pl.Series(calibrator.log_odds(calibration.features(rows)).numpy())
-    suspect = odds.rank("ordinal", descending=True) <= distrust * frame.height
+    suspect = odds.rank("ordinal", descending=True) <= share * frame.height
     return frame.filter(rows[DOUBT].is_not_null() | ~suspect)
 
 

@@ -26,6 +26,7 @@ SELECT
     (stratum ->> 'threshold')::DOUBLE AS threshold,
     false_drop_budget,
     (stratum ->> 'rows')::BIGINT AS rehearsed_rows,
+    (stratum ->> 'noise_share')::DOUBLE AS noise_share,
     (stratum ->> 'false_drop_rate')::DOUBLE AS false_drop_rate,
     (stratum ->> 'false_drop_upper')::DOUBLE AS false_drop_upper,
     (stratum ->> 'recall')::DOUBLE AS recall,
@@ -41,8 +42,9 @@ COMMENT ON COLUMN model_strata.threshold IS
 'noise probability from which on a row is removed; null: nothing of the stratum is';
 COMMENT ON COLUMN model_strata.false_drop_budget IS
 'share of genuine interactions that may be removed';
-COMMENT ON COLUMN model_strata.rehearsed_rows IS 'genuine rows that the threshold was set on';
-COMMENT ON COLUMN model_strata.false_drop_rate IS 'share of them that it removes';
+COMMENT ON COLUMN model_strata.rehearsed_rows IS 'users'' own rows that the threshold was set on';
+COMMENT ON COLUMN model_strata.noise_share IS 'share of them that looks like noise already';
+COMMENT ON COLUMN model_strata.false_drop_rate IS 'share of the others that it removes';
 COMMENT ON COLUMN model_strata.false_drop_upper IS
 'upper end of the 95 % interval of false_drop_rate';
 COMMENT ON COLUMN model_strata.recall IS 'share of the injected noise that it removes';

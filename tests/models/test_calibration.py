@@ -30,6 +30,35 @@ def test_fresh_genuine_rows_are_dropped_within_the_budget(budget):
     assert np.mean(shares) > budget * 0.7
 
 
+def mixture(draw, share, n=20_000):
+    """Probabilities of own rows, some of them noise, of injected rows, and which own is noise."""
+    is_noise = draw.random(n) < share
+    own = np.where(is_noise, draw.beta(4, 2, size=n), draw.beta(1, 6, size=n))
+    return pl.Series(own), pl.Series(draw.beta(4, 2, size=n)), is_noise
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.15, 0.35])
+def test_the_share_of_noise_is_told_from_how_much_looks_like_it(share):
+    own, noise, _ = mixture(np.random.default_rng(1), share)
+    found = cal.noise_share(own, noise)
+    assert found == 0 if share < cal.LEAST_SHARE else 0.75 * share < found <= 1.05 * share
+
+
+def test_noise_that_is_there_already_is_not_taken_for_genuine():
+    draw = np.random.default_rng(2)
+    own, noise, _ = mixture(draw, 0.35)
+    share = cal.noise_share(own, noise)
+    fresh, _, fresh_noise = mixture(draw, 0.35)
+    plain, corrected = cal.threshold(own, 0.05), cal.threshold(own, 0.05, noise, share)
+    dropped = [(fresh.to_numpy()[~fresh_noise] >= limit).mean() for limit in (plain, corrected)]
+    assert dropped[0] < 0.001  # what the budget of all own rows leaves of the genuine ones
+    assert 0.005 < dropped[1] <= 0.058
+
+
+def test_of_little_noise_no_share_is_told():
+    assert cal.noise_share(pl.Series([0.9] * 500), pl.Series([0.9] * (cal.MIN_NOISE - 1))) == 0
+
+
 def test_too_few_rows_for_a_budget_give_no_threshold():
     assert cal.threshold(pl.Series([0.1] * 10), 0.05) is None
     assert cal.threshold(pl.Series([0.1] * 20), 0.05) is not None

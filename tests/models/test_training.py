@@ -3,12 +3,12 @@ import synthetic
 
 from pipeline.models.model import count_items
 from pipeline.models.noise import inject
-from pipeline.models.training import fit_model, trusted
+from pipeline.models.training import DIRTY, learn, trusted
 
 
 def test_a_second_pass_learns_from_what_is_less_noisy(model, log, vectors):
     noisy = inject(log, "user_id", count_items(log, 1), rate=0.3, seed=7, kinds=("uniform",))
-    kept = trusted(model.instruments, model.calibrator, noisy, vectors, distrust=0.2)
+    kept = trusted(model.instruments, model.calibrator, noisy, vectors, share=0.2)
     assert kept.height == noisy.height - int(0.2 * noisy.height)
     assert kept["injected"].mean() < noisy["injected"].mean() / 2
     assert kept.equals(noisy.join(kept, on=noisy.columns, how="semi", maintain_order="left"))
@@ -16,11 +16,18 @@ def test_a_second_pass_learns_from_what_is_less_noisy(model, log, vectors):
 
 def test_what_cannot_be_judged_is_learned_from(model, log, vectors):
     short = log.filter(pl.int_range(pl.len()).over("user_id") < 3)
-    assert trusted(model.instruments, model.calibrator, short, vectors, distrust=0.9).equals(short)
+    assert trusted(model.instruments, model.calibrator, short, vectors, share=0.9).equals(short)
 
 
-def test_with_distrust_a_model_learns_from_less(model, log, vectors):
-    train = synthetic.CONFIG.train.model_copy(update={"distrust": 0.1})
-    twice = fit_model(synthetic.CONFIG.model_copy(update={"train": train}), log, vectors, {})
-    seen = twice.instruments.vocabulary["count"].sum()
-    assert seen < model.instruments.vocabulary["count"].sum()
+def test_a_noisy_log_is_learned_from_twice(log, vectors):
+    popular = count_items(log, 1)
+    noisy = inject(log, "user_id", popular, rate=0.9, seed=7, kinds=("uniform",))
+    found = learn(synthetic.CONFIG, noisy, vectors, "log")
+    assert DIRTY < found.report["noise_share"] <= noisy["injected"].mean() * 1.1
+    assert found.distrusted > 0
+    assert found.instruments.vocabulary["count"].sum() < noisy.height
+
+
+def test_a_log_without_noise_is_learned_from_once(model):
+    assert model.card["calibration"]["noise_share"] < DIRTY
+    assert model.card["metrics"]["distrusted_rows"] == 0

@@ -42,6 +42,7 @@ CALIBRATION = {
             "stratum": "1-5",
             "threshold": 0.8,
             "rows": 300,
+            "noise_share": 0.1,
             "false_drop_rate": 0.04,
             "false_drop_upper": 0.06,
             "recall": 0.5,
@@ -175,9 +176,9 @@ def test_a_model_has_one_row_however_often_it_was_asked_for(ask):
 
 def test_a_stratum_that_is_never_cut_has_no_threshold(ask):
     found = ask("FROM model_strata ORDER BY stratum", runs=[TRAINED])
-    assert [(r["stratum"], r["threshold"], r["recall"]) for r in found] == [
-        ("1-5", 0.8, 0.5),
-        ("new", None, None),
+    assert [(r["stratum"], r["threshold"], r["noise_share"], r["recall"]) for r in found] == [
+        ("1-5", 0.8, 0.1, 0.5),
+        ("new", None, None, None),
     ]
 
 
