@@ -172,7 +172,8 @@ RUNS = Table(
             _field(
                 col.STEP,
                 pa.string(),
-                "ingest, embed, train, score, publish, report, rollback, evaluate, drop, export, erase",
+                "ingest, embed, train, score, publish, report, rollback, evaluate, drop, export, "
+                "erase",
             ),
             _field(col.EVENT_DATE, pa.date32(), "cleaned or as-of date; null for ingest and embed"),
             _field(col.STATUS, pa.string(), "succeeded, unchanged or failed"),

@@ -86,6 +86,7 @@ def test_every_page_can_be_reached(page):
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 250
 
+
 def test_the_page_on_the_report_names_every_query_behind_it():
     page = (ROOT / "docs/report.md").read_text()
     named = set(re.findall(r"`(\w+)`", page.split("## What each figure means")[1]))
