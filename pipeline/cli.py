@@ -34,7 +34,7 @@ from pipeline.commands.session import loaded as _loaded
 from pipeline.commands.session import session as _session
 from pipeline.commands.snapshots import diff, rollback, snapshot
 from pipeline.configuration import DEFAULT_PATH, effective, override
-from pipeline.errors import IadsrError, UserError
+from pipeline.errors import IadsrError, UserError, causes
 
 EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
 
@@ -324,7 +324,7 @@ def _run(command: Callable[[], Any], arguments: list[str]) -> int:
 def _report(error: Exception) -> int:
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
-        error = UserError(f"{type(error).__name__}:{where} {error.strerror or error}")
+        error = UserError(f"{type(error).__name__}:{where} {error.strerror or causes(error)}")
     if isinstance(error, IadsrError):
         click.echo(f"error: {error}", err=True)
         return error.exit_code

@@ -3,6 +3,11 @@
 The exit code of the command line is the class's: a script can tell the kinds apart.
 """
 
+import re
+
+_ARROW = re.compile(r"\x1b\[\d*m|↳")
+_LONGEST_REASON = 2000
+
 
 class IadsrError(Exception):
     """Base of all errors that end a command with one line instead of a traceback."""
@@ -52,3 +57,9 @@ class EngineError(IadsrError):
     """A program that works for us failed. Nothing was published; trying again may help."""
 
     exit_code = 5
+
+
+def causes(error: BaseException) -> str:
+    """What an error says, in one line: an object store puts each cause on a line, with an arrow."""
+    lines = (_ARROW.sub("", line).strip() for line in str(error).splitlines())
+    return ": ".join(filter(None, lines))[:_LONGEST_REASON] or type(error).__name__

@@ -4,7 +4,6 @@ A write is atomic: a reader sees the old bytes or the new ones. Tables are `lake
 """
 
 import os
-import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +13,7 @@ from pathlib import Path
 from deltalake.exceptions import CommitFailedError, DeltaError
 from pyarrow import fs
 
-from pipeline.errors import StoreError
-
-_ARROW = re.compile(r"\x1b\[\d*m|↳")
-_LONGEST_REASON = 500
+from pipeline.errors import StoreError, causes
 
 Entry = tuple[str, int, datetime]  # full path, size in bytes, last change
 
@@ -82,15 +78,9 @@ def in_one_line(path: str) -> Iterator[None]:
         raise
     except (DeltaError, OSError) as error:
         raise StoreError(
-            f"{path}: {_causes(error)} "
+            f"{path}: {causes(error)} "
             "(check lake.path, its permissions, free space and credentials)"
         ) from None
-
-
-def _causes(error: Exception) -> str:
-    """What the store said and why, in one line: Delta puts each cause on a line, with an arrow."""
-    lines = (_ARROW.sub("", line).strip() for line in str(error).splitlines())
-    return ": ".join(filter(None, lines))[:_LONGEST_REASON] or type(error).__name__
 
 
 def write_bytes(path: str, content: bytes) -> None:

@@ -18,6 +18,7 @@ from pipeline import __version__
 from pipeline import columns as col
 from pipeline.config import Config
 from pipeline.digests import digest
+from pipeline.errors import causes
 from pipeline.progress import logger
 from pipeline.schemas import RUNS
 from pipeline.storage.lake import Lake, conform
@@ -62,7 +63,7 @@ def record(lake: Lake, config: Config, run: Run) -> Iterator[Run]:
     try:
         yield run
     except BaseException as caught:
-        run.status, error = FAILED, f"{type(caught).__name__}: {caught}".splitlines()[0][:2000]
+        run.status, error = FAILED, f"{type(caught).__name__}: {causes(caught)}"
         raise
     finally:
         row = {
