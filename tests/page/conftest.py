@@ -78,6 +78,8 @@ def hostile(cleaned: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Wor
     Not to be changed.
     """
     workspace = copy_workspace(cleaned, tmp_path_factory.mktemp("hostile"))
+    with workspace.config_path.open("a") as config:
+        config.write("\n[gate]\nmin_rows = 20\n")
     titled = [(item, f"{HOSTILE} {title}") for item, title in items()]
     write_csv(workspace.data / "items.csv", ["item_id", "title"], titled)
     noon = int(datetime.combine(NIGHTS[0], time(12), UTC).timestamp())
