@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
+from deltalake import DeltaTable
 
 from pipeline import columns as col
 from pipeline.models import checkpoint
@@ -62,10 +63,14 @@ def stale_dates(
     return {
         day: (now.get(day, 0), then.get(day, 0))
         for day in sorted(cleaned)
-        if now.get(day, 0) != then.get(day, 0)
-        or accepted.transaction_version(correction_key(day))
-        != scored.transaction_version(correction_key(day))
+        if now.get(day, 0) != then.get(day, 0) or _is_corrected(accepted, scored, day)
     }
+
+
+def _is_corrected(accepted: DeltaTable, scored: DeltaTable, day: date) -> bool:
+    """True if the date was corrected since it was cleaned. Each marker costs a look at the log."""
+    last = accepted.transaction_version(correction_key(day))
+    return last is not None and last != scored.transaction_version(correction_key(day))
 
 
 def cleaned_dates(lake: Lake) -> set[date]:
