@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import polars as pl
+from deltalake import DeltaTable
 
 from pipeline import columns as col
 from pipeline.config import Config
@@ -65,9 +66,7 @@ def stale_dates(
     return {
         day: (now.get(day, 0), then.get(day, 0))
         for day in sorted(cleaned)
-        if now.get(day, 0) != then.get(day, 0)
-        or accepted.transaction_version(correction_key(day))
-        != scored.transaction_version(correction_key(day))
+        if now.get(day, 0) != then.get(day, 0) or _is_corrected(accepted, scored, day)
     }
 
 
@@ -76,6 +75,11 @@ def late_dates(config: Config, lake: Lake, day: date) -> list[date]:
     first = day - timedelta(days=config.night.lateness_days)
     window = [d for d in cleaned_dates(lake) if first <= d < day]
     return sorted(stale_dates(lake, window), reverse=True)
+
+def _is_corrected(accepted: DeltaTable, scored: DeltaTable, day: date) -> bool:
+    """True if the date was corrected since it was cleaned. Each marker costs a look at the log."""
+    last = accepted.transaction_version(correction_key(day))
+    return last is not None and last != scored.transaction_version(correction_key(day))
 
 
 def cleaned_dates(lake: Lake) -> set[date]:
