@@ -76,6 +76,7 @@ def late_dates(config: Config, lake: Lake, day: date) -> list[date]:
     window = [d for d in cleaned_dates(lake) if first <= d < day]
     return sorted(stale_dates(lake, window), reverse=True)
 
+
 def _is_corrected(accepted: DeltaTable, scored: DeltaTable, day: date) -> bool:
     """True if the date was corrected since it was cleaned. Each marker costs a look at the log."""
     last = accepted.transaction_version(correction_key(day))

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,7 @@ from pipeline.errors import ConflictError, ContractError, UserError
 from pipeline.schemas import (
     CLEAN_INTERACTIONS,
     INTERACTIONS,
+    ITEM_EMBEDDINGS,
     QUARANTINE,
     RUNS,
     SCORED_INTERACTIONS,
@@ -29,7 +31,7 @@ from pipeline.steps.score import score
 from pipeline.storage import erasure, files, snapshots, staging
 from pipeline.storage.appender import PartitionedAppend
 from pipeline.storage.catalog import DUCKDB_FILE
-from pipeline.storage.lake import Lake
+from pipeline.storage.lake import Lake, conform
 from pipeline.storage.search import Needle
 from tests import small_lake
 from tests.conftest import NIGHT, NIGHTS, Workspace, clicks, contents, write_clicks
@@ -209,6 +211,44 @@ def test_reports_and_errors_that_name_the_user_go(dirty):
     errors = dirty.contents(RUNS)["error"].drop_nulls()
     assert not any(Needle(USER).within(text) for text in errors)
     assert not bytes_with(dirty.folder / "lake", USER.encode())
+
+
+def recorded(step_name: str, folder: Path) -> pl.DataFrame:
+    """A row of `runs` that says which folder a step wrote."""
+    row = {
+        "run_id": [f"{step_name}-1"],
+        "step": [step_name],
+        "status": ["succeeded"],
+        "started_at": [datetime.now(UTC)],
+        "outputs": [json.dumps({"folder": str(folder)})],
+    }
+    return conform(pl.DataFrame(row), RUNS)
+
+
+def test_exports_cells_and_prefixes_go_and_what_is_not_ours_stays(tmp_path):
+    small_lake.log(tmp_path / "log.csv")
+    config = small_lake.settings(tmp_path, str(tmp_path / "lake"))
+    lake = Lake(config.lake.path)
+    small_lake.fill(config, lake)
+    export, evaluation = tmp_path / "export", tmp_path / "evaluation"
+    rows = contents(lake, INTERACTIONS)
+    for folder in (export, evaluation / "cells"):
+        folder.mkdir(parents=True)
+        rows.write_parquet(folder / "rows.parquet")
+    rows.write_parquet(evaluation / "my_own.parquet")
+    without(rows, "ann").write_parquet(evaluation / "cells" / "others.parquet")
+    (export / "manifest.json").write_text('{"format": "iadsr-export/1"}')
+    for name, folder in (("export", export), ("evaluate", evaluation)):
+        lake.append(RUNS, recorded(name, folder))
+    vectors = {"encoder_id": ["prefixes-of-x", "x"], "text_hash": ["a", "b"], "vector": [[1.0]] * 2}
+    lake.append(ITEM_EMBEDDINGS, conform(pl.DataFrame(vectors), ITEM_EMBEDDINGS))
+    done = step.erase(config, lake, "ann")
+    assert str(export) in done.removed
+    left = sorted(p.relative_to(tmp_path).as_posix() for p in evaluation.rglob("*.parquet"))
+    assert not export.exists()
+    assert left == ["evaluation/cells/others.parquet", "evaluation/my_own.parquet"]
+    assert contents(lake, ITEM_EMBEDDINGS)["encoder_id"].to_list() == ["x"]
+    assert not list((tmp_path / "lake").rglob("encoder_id=prefixes-of-x/*.parquet"))
 
 
 def test_a_half_published_date_is_finished_first(dirty, monkeypatch):
