@@ -86,7 +86,7 @@ class Cloze(nn.Module):
         bias_F = torch.cat([self.skip.bias, self.widen.bias])
         both_XF = nn.functional.linear(mean_XE, map_FE, bias_F)
         both_XF = both_XF + seen_X1.to(both_XF.dtype) * (read_FE @ self.value.bias)
-        near_XD, wide_XF = both_XF.split([dim, 2 * dim], dim=-1)
+        near_XD, wide_XF = torch.split(both_XF, [dim, 2 * dim], dim=-1)
         c_XD: Tensor = near_XD + self.narrow(self.dropout(nn.functional.gelu(wide_XF)))
         return c_XD
 
