@@ -125,7 +125,8 @@ def parts(
         def work(batch: Batch) -> None:
             places = Places.of(batch.fresh_BL & wanted_N[batch.index_BL])
             x_BLD = cloze.items(batch.item_BL) + text_TD[batch.text_BL]
-            cloze.expect(places.flat(cloze.attend(x_BLD, batch.mask_BL, places.place_BQ)))
+            seen = cloze.attend(x_BLD, batch.mask_BL, places.place_BQ)
+            cloze.expect(*map(places.flat, seen))
 
         each_batch(sequences, max_length, work)()
 

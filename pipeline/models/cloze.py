@@ -49,14 +49,14 @@ class Cloze(nn.Module):
     def states(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """What is expected at each position (B, L, D), from the other real positions alone."""
         everywhere_1L = torch.arange(x_BLD.shape[1]).unsqueeze(0)
-        return self.expect(self.attend(x_BLD, mask_BL, everywhere_1L))
+        return self.expect(*self.attend(x_BLD, mask_BL, everywhere_1L))
 
-    def attend(self, x_BLD: Tensor, mask_BL: Tensor, place_BQ: Tensor) -> Tensor:
-        """What each of some places (or the same places of all rows, if B is 1) sees (B, Q, E).
+    def attend(self, x_BLD: Tensor, mask_BL: Tensor, place_BQ: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted means of the items that each of some places sees (B, Q, E), the heads in a row.
 
-        Attention weighs an item by what it is and by how far it stands, before or after; the heads
-        lie side by side. Zero, where there is no other: nothing is known. Values are read from
-        what was seen, not from each item: weights sum to 1, so that it is the same.
+        Attention weighs an item by what it is and by how far it stands, before or after. Where
+        there is no other, nothing is known: zero, and False in the second tensor (B, Q, 1). The
+        places may be the same for all rows (1, Q).
         """
         x_BLD = self.dropout(x_BLD)
         place_L = torch.arange(x_BLD.shape[1])
@@ -66,19 +66,28 @@ class Cloze(nn.Module):
         far_BHQL = self.distance[:, step_BQL].transpose(0, 1)
         logit_BHQL = self.key(x_BLD).transpose(1, 2).unsqueeze(2) + far_BHQL
         weight_BHQL = logit_BHQL.masked_fill(unseen_BQL.unsqueeze(1), FORBIDDEN).softmax(dim=-1)
-        mean_BHQD = (weight_BHQL.flatten(1, 2) @ x_BLD).unflatten(1, (self.heads, -1))
-        value_HED, bias_HE = (
-            x.unflatten(0, (self.heads, -1)) for x in (self.value.weight, self.value.bias)
-        )
-        seen_BQHE = torch.einsum("bhqd,hed->bqhe", mean_BHQD, value_HED) + bias_HE
-        alone_BQ1 = unseen_BQL.all(dim=-1, keepdim=True)
-        found_BQE: Tensor = seen_BQHE.flatten(start_dim=2).masked_fill(alone_BQ1, 0.0)
-        return found_BQE
+        mean_BXD = weight_BHQL.flatten(1, 2) @ x_BLD
+        mean_BHQD = mean_BXD.view(len(mean_BXD), self.heads, -1, x_BLD.shape[-1])
+        seen_BQ1 = ~unseen_BQL.all(dim=-1, keepdim=True)
+        mean_BQE = mean_BHQD.transpose(1, 2).flatten(start_dim=2)
+        return mean_BQE.masked_fill(~seen_BQ1, 0.0), seen_BQ1
 
-    def expect(self, seen_XE: Tensor) -> Tensor:
-        """The state (X, D) of what is seen, at as many positions as are asked for."""
-        wide_XF = self.dropout(nn.functional.gelu(self.widen(seen_XE)))
-        c_XD: Tensor = self.skip(seen_XE) + self.narrow(wide_XF)
+    def expect(self, mean_XE: Tensor, seen_X1: Tensor) -> Tensor:
+        """The state (X, D), an MLP of the values of what is seen, at as many places as are asked.
+
+        Weights sum to 1, so that the value of a mean is the mean of the values; and as nothing
+        bends between the values and the two maps that read them, they are one map.
+        """
+        dim = self.narrow.out_features
+        read_FE = torch.cat([self.skip.weight, self.widen.weight])
+        read_FHD = read_FE.view(-1, self.heads, dim)
+        value_HDD = self.value.weight.view(self.heads, dim, dim)
+        map_FE = torch.einsum("fhd,hde->fhe", read_FHD, value_HDD).flatten(start_dim=1)
+        bias_F = torch.cat([self.skip.bias, self.widen.bias])
+        both_XF = nn.functional.linear(mean_XE, map_FE, bias_F)
+        both_XF = both_XF + seen_X1.to(both_XF.dtype) * (read_FE @ self.value.bias)
+        near_XD, wide_XF = torch.split(both_XF, [dim, 2 * dim], dim=-1)
+        c_XD: Tensor = near_XD + self.narrow(self.dropout(nn.functional.gelu(wide_XF)))
         return c_XD
 
 

@@ -56,7 +56,7 @@ def exact(
     tables = (instruments.aligner.backbone.items, instruments.cloze.items)
     # What `deepcopy` is told that it has copied already, it does not copy.
     few: dict[int, Any] = {
-        id(x): nn.Embedding.from_pretrained(x.weight.detach()[item_V], padding_idx=0)
+        id(x): nn.Embedding(len(item_V), x.embedding_dim, 0, _weight=x.weight.detach()[item_V])
         for x in tables
     }
     tools = replace(
@@ -237,9 +237,9 @@ class _Tools:
         items = aligner.backbone.items
         next_N = surprise(views.before_XD, items(item_N), item_N, (number_M, items(number_M)))
         x_BLD = cloze.items(batch.item_BL) + self.around_TD[batch.text_BL]
-        seen_ND = places.flat(cloze.attend(x_BLD, batch.mask_BL, places.place_BQ))
+        seen = map(places.flat, cloze.attend(x_BLD, batch.mask_BL, places.place_BQ))
         sample = (number_M, self.instruments.around_MD)
-        around_N = surprise(cloze.expect(seen_ND), x_BLD[chosen_BL], item_N, sample)
+        around_N = surprise(cloze.expect(*seen), x_BLD[chosen_BL], item_N, sample)
         return (
             _only(known_N, long_short_N),
             _only(told_N, short_long_N),

@@ -44,11 +44,22 @@ def test_some_places_see_what_they_see_among_all(cloze):
     item = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 0]])
     mask = item > 0
     x = cloze.vectors(item, torch.zeros(2, 4, TEXT, dtype=torch.float64))
-    whole = cloze.attend(x, mask, torch.arange(4).unsqueeze(0))
+    whole = cloze.attend(x, mask, torch.arange(4).unsqueeze(0))[0]
     place = torch.tensor([[3, 1], [0, 2]])
-    some = cloze.attend(x, mask, place)
+    some = cloze.attend(x, mask, place)[0]
     wanted = whole.gather(1, place.unsqueeze(-1).expand_as(some))
     torch.testing.assert_close(some, wanted)
+
+
+def test_the_state_is_an_mlp_of_the_values_of_the_others(cloze):
+    item = torch.tensor([[4, 7, 9]])
+    x = cloze.vectors(item, torch.zeros(1, 3, TEXT, dtype=torch.float64))
+    found = cloze.states(x, item > 0)[0, 1]
+    logit = cloze.key(x[0, [0, 2]]) + cloze.distance[:, [CONFIG.reach - 1, CONFIG.reach + 1]].T
+    value = cloze.value(x[0, [0, 2]]).unflatten(-1, (CONFIG.heads, -1))
+    seen = (logit.softmax(dim=0).unsqueeze(-1) * value).sum(dim=0).flatten()
+    wanted = cloze.skip(seen) + cloze.narrow(torch.nn.functional.gelu(cloze.widen(seen)))
+    torch.testing.assert_close(found, wanted)
 
 
 def test_what_is_expected_depends_on_items_before_and_after(cloze):
