@@ -21,7 +21,7 @@ def answer(opened):
 
     def run(query, variables=None, **given):
         with opened(**given) as catalogue:
-            found = ask(catalogue, statements("report")[query], SPAN | (variables or {}))
+            found = ask(catalogue, statements("report")[query], **(SPAN | (variables or {})))
             return found.pl().to_dicts()
 
     return run
