@@ -41,7 +41,7 @@ test: $(VENV)/.installed  ## all tests
 	$(BIN)/python -m pytest
 
 .PHONY: integration
-integration: $(VENV)/.integration  ## PostgreSQL, Redis, Celery, faults: some 20 minutes
+integration: $(VENV)/.integration  ## PostgreSQL, Redis, Celery, S3, faults: some 10 minutes
 	$(BIN)/python -m pytest -m integration tests/integration
 
 # Debian's packages for the tests that start a real server or a real browser; without them those are skipped.
