@@ -1,10 +1,12 @@
-"""A person is erased from a lake on S3 (a real S3 API server on loopback)."""
+"""Erasing, and the doctor, on S3: a real S3 API server on loopback, in a process of its own."""
 
 import boto3
 import polars as pl
 
 from pipeline.schemas import RUNS, TABLES
+from pipeline.steps import checkups
 from pipeline.steps.erase import erase, survey
+from pipeline.steps.verdicts import OK
 from pipeline.storage.lake import Lake
 from tests.conftest import contents
 from tests.small_lake import fill, log, settings
@@ -32,3 +34,11 @@ def test_a_person_is_erased_from_a_lake_on_s3(bucket, tmp_path):
         content = client.get_object(Bucket="lake", Key=entry["Key"])["Body"].read()
         assert b'"ann"' not in content, entry["Key"]
         assert b"ann,7" not in content, entry["Key"]
+
+
+def test_the_doctor_finds_a_sound_store(bucket, tmp_path):
+    lake, config = Lake(bucket), settings(tmp_path, bucket)
+    assert checkups.store(config, lake).verdict == OK
+    assert checkups.clock(config, lake).verdict == OK
+    entries = boto3.client("s3").list_objects_v2(Bucket="lake").get("Contents", [])
+    assert [e["Key"] for e in entries if not e["Key"].endswith("/")] == []
