@@ -208,7 +208,7 @@ def test_usefulness_sets_each_arm_beside_its_difference(opened):
     ]
     with opened() as catalogue:
         catalogue.register("evaluation_results", pl.DataFrame(rows, infer_schema_length=None))
-        found = ask(catalogue, statements("report")["usefulness"], {}).pl().to_dicts()
+        found = ask(catalogue, statements("report")["usefulness"]).pl().to_dicts()
     assert [(row["arm"], row["ndcg"], row["difference"]) for row in found] == [
         ("raw", 0.05, None),
         ("cleaned", 0.06, 0.01),
