@@ -165,7 +165,7 @@ def probability(log_odds_N: Tensor) -> Tensor:
     return torch.round(torch.sigmoid(log_odds_N), decimals=DECIMALS)
 
 
-def noise_share(own: pl.Series, noise: pl.Series) -> float:
+def noise_share(own: pl.Series, noise: pl.Series, distinct: int | None = None) -> float:
     """Share of users' own rows that is noise already, by how many of them look like it.
 
     If a share s of the own rows is noise like the injected, then at every limit at least s times
@@ -177,13 +177,16 @@ def noise_share(own: pl.Series, noise: pl.Series) -> float:
     ----------
     own, noise : pl.Series
         Probabilities of users' own rows, and of injected ones.
+    distinct : int, optional
+        How many rows the own ones are, if some were judged several times.
     """
     if own.is_empty() or len(noise) < MIN_NOISE:
         return 0.0
+    rows = len(own) if distinct is None else distinct
     own_N, noise_N = own.to_numpy(), noise.to_numpy()
     share = 1.0
     for limit in np.quantile(noise_N, [1 - part for part in NOISE_PARTS], method="lower"):
-        there, _ = interval(float((own_N >= limit).sum()), len(own_N), z=1.0)
+        there, _ = interval(float((own_N >= limit).mean()) * rows, rows, z=1.0)
         share = min(share, there / (noise_N >= limit).mean())
     return share if share >= LEAST_SHARE else 0.0
 
@@ -262,37 +265,43 @@ def thresholds_table(
     Parameters
     ----------
     rows : pl.DataFrame
-        Columns stratum, noise_probability, injected.
+        Columns interaction_id, stratum, noise_probability, injected; an own row may come several
+        times, judged among other noise each time, and counts once.
     bounds : tuple of int
         Upper item counts of the strata but the last.
     budget : float
         Share of genuine rows that may be dropped, in each stratum.
     min_rows : int
-        A stratum with fewer genuine rows has no threshold.
+        A stratum with fewer own rows has no threshold.
     """
     table = []
     for name in strata_names(bounds):
         here = rows.filter(pl.col(col.STRATUM) == name)
-        own = here.filter(~pl.col("injected"))[col.NOISE_PROBABILITY]
+        ours = here.filter(~pl.col("injected"))
+        own, distinct = ours[col.NOISE_PROBABILITY], ours[col.INTERACTION_ID].n_unique()
         noise = here.filter(pl.col("injected"))[col.NOISE_PROBABILITY]
-        share = noise_share(own, noise)
-        limit = threshold(own, budget, noise, share) if len(own) >= min_rows else None
-        table.append({"stratum": name, **_outcome(own, noise, limit, share)})
+        share = noise_share(own, noise, distinct)
+        limit = threshold(own, budget, noise, share) if distinct >= min_rows else None
+        table.append({"stratum": name, **_outcome(own, noise, limit, share, distinct)})
     return table
 
 
-def _outcome(own: pl.Series, noise: pl.Series, limit: float | None, share: float) -> dict[str, Any]:
+def _outcome(
+    own: pl.Series, noise: pl.Series, limit: float | None, share: float, distinct: int
+) -> dict[str, Any]:
     dropped = int((own >= limit).sum()) if limit is not None else 0
     caught = int((noise >= limit).sum()) if limit is not None else 0
     recall = caught / len(noise) if len(noise) else None
     there = min(share * len(own) * (recall or 0.0), dropped)  # own rows caught that are noise
     genuine = (1 - share) * len(own)
+    rate = (dropped - there) / genuine if genuine else None
+    known = (1 - share) * distinct
     return {
-        "rows": len(own),
+        "rows": distinct,
         "noise_share": share,
         "threshold": limit,
-        "false_drop_rate": (dropped - there) / genuine if genuine else None,
-        "false_drop_upper": interval(dropped - there, genuine)[1] if genuine else None,
+        "false_drop_rate": rate,
+        "false_drop_upper": interval(rate * known, known)[1] if rate is not None else None,
         "recall": recall,
         "precision": (caught + there) / (caught + dropped) if caught + dropped else None,
     }

@@ -46,6 +46,6 @@ COMMENT ON COLUMN model_strata.rehearsed_rows IS 'users'' own rows that the thre
 COMMENT ON COLUMN model_strata.noise_share IS 'share of them that looks like noise already';
 COMMENT ON COLUMN model_strata.false_drop_rate IS 'share of the others that it removes';
 COMMENT ON COLUMN model_strata.false_drop_upper IS
-'upper end of the 95 % interval of false_drop_rate, too low: a row is drawn several times';
+'upper end of the 95 % interval of false_drop_rate';
 COMMENT ON COLUMN model_strata.recall IS 'share of the injected noise that it removes';
 COMMENT ON COLUMN model_strata.precision IS 'share of what it removes that is injected noise';

@@ -67,6 +67,7 @@ def test_too_few_rows_for_a_budget_give_no_threshold():
 def test_a_stratum_with_few_rows_is_never_cut():
     rows = pl.DataFrame(
         {
+            "interaction_id": range(160),
             "stratum": ["1-5"] * 30 + ["6+"] * 130,
             "noise_probability": [0.1] * 20 + [0.9] * 10 + [0.1] * 100 + [0.9] * 30,
             "injected": [False] * 20 + [True] * 10 + [False] * 100 + [True] * 30,
@@ -79,6 +80,24 @@ def test_a_stratum_with_few_rows_is_never_cut():
     assert (warm["recall"], warm["precision"], warm["false_drop_rate"]) == (1, 1, 0)
     assert 0 < warm["false_drop_upper"] < 0.05
     assert (new["rows"], new["threshold"], textless["threshold"]) == (0, None, None)
+
+
+def test_a_row_that_is_judged_several_times_counts_once():
+    once = pl.DataFrame(
+        {
+            "interaction_id": range(1100),
+            "stratum": ["1-5"] * 1100,
+            "noise_probability": [*(i / 1000 for i in range(1000)), *[0.99] * 100],
+            "injected": [False] * 1000 + [True] * 100,
+        }
+    )
+    alone, *_ = cal.thresholds_table(once, (5,), 0.05, 1000)
+    often, *_ = cal.thresholds_table(pl.concat([once] * 5), (5,), 0.05, 1000)
+    assert often["rows"] == alone["rows"] == 1000
+    assert often["threshold"] == pytest.approx(alone["threshold"], abs=0.002)
+    assert often["false_drop_upper"] == pytest.approx(alone["false_drop_upper"], abs=0.002)
+    few, *_ = cal.thresholds_table(pl.concat([once] * 5), (5,), 0.05, 1001)
+    assert few["threshold"] is None
 
 
 def test_the_calibrator_states_true_shares():
