@@ -253,6 +253,7 @@ class DecisionConfig(_Section):
 
     method: Literal["calibrated", "iadsr"] = "calibrated"  # iadsr: the paper's, to compare with
     false_drop_budget: float = Field(0.05, ge=0, lt=1)  # genuine rows that may go, by stratum
+    min_precision: float = Field(0.5, ge=0, le=1)  # least share of noise in what goes, by stratum
     strata: tuple[int, ...] = (5, 20)  # upper item counts: cold <= 5, middle <= 20, popular above
     injection_rate: float = Field(0.2, gt=0, lt=1)  # share of noise that is rehearsed
     injection_kinds: tuple[Literal["uniform", "popularity", "near", "burst"], ...] = (

@@ -19,7 +19,7 @@ from pipeline.evaluation.cleaning import SECTIONS, fold
 from pipeline.evaluation.detection import measured, with_strata
 from pipeline.evaluation.names import ARM, DETAIL, ROW, WITH_ALL, K
 from pipeline.models.batches import Prefixes
-from pipeline.models.calibration import CONTEXT, FEATURES
+from pipeline.models.calibration import CONTEXT, FEATURES, IDENTITY
 from pipeline.models.decision import BLAME, decide_calibrated
 from pipeline.models.evidence import evidence
 from pipeline.models.model import thresholds_of
@@ -42,7 +42,7 @@ SIGNALS: dict[str, tuple[str, ...]] = {
     "the context features": CONTEXT,
 }
 REHEARSED = "rehearsed"  # evidence on rehearsed noise, not on the judged fold
-KEPT = (ROW, col.USER_ID, *FEATURES, col.STRATUM, DOUBT, INJECTED, KIND, REHEARSED)
+KEPT = (ROW, *IDENTITY, *FEATURES, col.STRATUM, DOUBT, INJECTED, KIND, REHEARSED)
 
 
 def losses(config: Config) -> dict[str, Config]:

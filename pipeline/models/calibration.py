@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline import columns as col
+from pipeline.config import DecisionConfig
 from pipeline.models.names import COMPANY_COLLABORATIVE, COMPANY_SEMANTIC, COUNT
 
 # What the signals are weighed by: the item's popularity, the user's history and coherence.
@@ -22,6 +23,7 @@ from pipeline.models.names import COMPANY_COLLABORATIVE, COMPANY_SEMANTIC, COUNT
 CONTEXT = (COUNT, col.HISTORY_LENGTH, COMPANY_SEMANTIC, COMPANY_COLLABORATIVE)
 FEATURES = (*col.SIGNALS, *CONTEXT)
 NEW, TEXTLESS = "new", "no text"
+IDENTITY = (col.USER_ID, col.ITEM_ID, col.EVENT_TIME)  # of a row that was rehearsed several times
 # Probabilities are rounded to this step before they meet a threshold, so that shards agree.
 DECIMALS = 6
 KNOTS = 9  # quantiles between which a signal's rank is a line
@@ -165,13 +167,22 @@ def probability(log_odds_N: Tensor) -> Tensor:
     return torch.round(torch.sigmoid(log_odds_N), decimals=DECIMALS)
 
 
-def noise_share(own: pl.Series, noise: pl.Series, distinct: int | None = None) -> float:
+@dataclass(frozen=True)
+class NoiseShare:
+    """Share of users' own rows that is noise already: surely so much, and at most so much."""
+
+    sure: float
+    most: float
+
+
+def noise_share(own: pl.Series, noise: pl.Series, distinct: int | None = None) -> NoiseShare:
     """Share of users' own rows that is noise already, by how many of them look like it.
 
     If a share s of the own rows is noise like the injected, then at every limit at least s times
     the share of the injected rows above it lies above it; so no limit's ratio is less than s
-    (mixture proportion estimation, Scott 2015). Taken is the least ratio, one standard error off;
-    below `LEAST_SHARE` it is 0, since a few genuine rows look like noise in any log.
+    (mixture proportion estimation, Scott 2015). `sure` and `most` are the least ratio with one
+    standard error off and on; below `LEAST_SHARE` none is sure, since a few genuine rows look like
+    noise in any log. From fewer than `MIN_NOISE` injected rows nothing is told: 0 to 1.
 
     Parameters
     ----------
@@ -181,24 +192,31 @@ def noise_share(own: pl.Series, noise: pl.Series, distinct: int | None = None) -
         How many rows the own ones are, if some were judged several times.
     """
     if own.is_empty() or len(noise) < MIN_NOISE:
-        return 0.0
+        return NoiseShare(0.0, 1.0)
     rows = len(own) if distinct is None else distinct
     own_N, noise_N = own.to_numpy(), noise.to_numpy()
-    share = 1.0
+    sure = most = 1.0
     for limit in np.quantile(noise_N, [1 - part for part in NOISE_PARTS], method="lower"):
-        there, _ = interval(float((own_N >= limit).mean()) * rows, rows, z=1.0)
-        share = min(share, there / (noise_N >= limit).mean())
-    return share if share >= LEAST_SHARE else 0.0
+        low, high = interval(float((own_N >= limit).mean()) * rows, rows, z=1.0)
+        part = float((noise_N >= limit).mean())
+        sure, most = min(sure, low / part), min(most, high / part)
+    return NoiseShare(sure if sure >= LEAST_SHARE else 0.0, most)
 
 
 def threshold(
-    own: pl.Series, budget: float, noise: pl.Series | None = None, share: float = 0.0
+    own: pl.Series,
+    budget: float,
+    noise: pl.Series | None = None,
+    share: NoiseShare | None = None,
+    min_precision: float = 0.0,
 ) -> float | None:
     """Smallest threshold that drops a further genuine row with probability at most `budget`.
 
     Where all own rows are genuine: the ceil((n + 1)(1 - budget))-th smallest probability of n of
     them, by exchangeability (split conformal prediction, Vovk et al. 2005). Where a share of them
-    is noise like the injected, what is removed of that share is none of the budget's.
+    is noise like the injected, what is removed of that share is none of the budget's. And where so
+    little of what it removes can be noise that `min_precision` is not reached, the threshold is
+    higher.
 
     Parameters
     ----------
@@ -207,9 +225,11 @@ def threshold(
     budget : float
         Share of genuine rows.
     noise : pl.Series, optional
-        Probabilities of injected rows.
-    share : float
-        Share of the own rows that is noise.
+        Probabilities of injected rows; with `share`.
+    share : NoiseShare, optional
+        Share of the own rows that is noise; none: they are genuine, and no precision is asked for.
+    min_precision : float
+        Least share of noise among the own rows that are removed.
 
     Returns
     -------
@@ -218,13 +238,17 @@ def threshold(
     """
     limit_N = np.sort(own.to_numpy())
     above_N = 1 - np.arange(1, len(limit_N) + 1) / (len(limit_N) + 1)  # chance of a further own row
-    allowed_N = np.full(len(limit_N), budget)
-    if noise is not None and share:
+    allowed_N, precise_N = np.full(len(limit_N), budget), np.full(len(limit_N), True)
+    if noise is not None and share is not None:
         below_N = np.searchsorted(np.sort(noise.to_numpy()), limit_N, side="right") / len(noise)
-        allowed_N = (1 - share) * budget + share * (1 - below_N)
-    place = int(np.flatnonzero(above_N > allowed_N + ROUNDING).max(initial=-1)) + 1
-    if place >= len(limit_N):
+        allowed_N = (1 - share.sure) * budget + share.sure * (1 - below_N)
+        removed_N = 1 - np.searchsorted(limit_N, limit_N, side="right") / len(limit_N)
+        precise_N = share.most * (1 - below_N) >= min_precision * removed_N - ROUNDING
+    over_budget = int(np.flatnonzero(above_N > allowed_N + ROUNDING).max(initial=-1))
+    good_N = precise_N & (np.arange(len(limit_N)) > over_budget)
+    if not good_N.any():
         return None
+    place = int(good_N.argmax())
     cut = round(float(limit_N[place]) + pow(10.0, -DECIMALS), DECIMALS)
     return cut if cut <= 1 else None
 
@@ -257,48 +281,47 @@ def strata_names(bounds: tuple[int, ...]) -> list[str]:
     return [*popularity, NEW, TEXTLESS]
 
 
-def thresholds_table(
-    rows: pl.DataFrame, bounds: tuple[int, ...], budget: float, min_rows: int
-) -> list[dict[str, Any]]:
+def thresholds_table(rows: pl.DataFrame, config: DecisionConfig) -> list[dict[str, Any]]:
     """Per stratum: its threshold, and what it does to rows whose truth is known.
 
     Parameters
     ----------
     rows : pl.DataFrame
-        Columns interaction_id, stratum, noise_probability, injected; an own row may come several
+        `IDENTITY`, stratum, noise_probability, injected; an own row may come several
         times, judged among other noise each time, and counts once.
-    bounds : tuple of int
-        Upper item counts of the strata but the last.
-    budget : float
-        Share of genuine rows that may be dropped, in each stratum.
-    min_rows : int
-        A stratum with fewer own rows has no threshold.
+    config : DecisionConfig
+        Its strata, `false_drop_budget`, `min_precision`, and `min_calibration_rows`: a stratum with
+        fewer own rows has no threshold.
     """
     table = []
-    for name in strata_names(bounds):
+    for name in strata_names(config.strata):
         here = rows.filter(pl.col(col.STRATUM) == name)
         ours = here.filter(~pl.col("injected"))
-        own, distinct = ours[col.NOISE_PROBABILITY], ours[col.INTERACTION_ID].n_unique()
+        own, distinct = ours[col.NOISE_PROBABILITY], ours.select(IDENTITY).n_unique()
         noise = here.filter(pl.col("injected"))[col.NOISE_PROBABILITY]
         share = noise_share(own, noise, distinct)
-        limit = threshold(own, budget, noise, share) if distinct >= min_rows else None
+        limit = None
+        if distinct >= config.min_calibration_rows:
+            budget, precision = config.false_drop_budget, config.min_precision
+            limit = threshold(own, budget, noise, share, precision)
         table.append({"stratum": name, **_outcome(own, noise, limit, share, distinct)})
     return table
 
 
 def _outcome(
-    own: pl.Series, noise: pl.Series, limit: float | None, share: float, distinct: int
+    own: pl.Series, noise: pl.Series, limit: float | None, share: NoiseShare, distinct: int
 ) -> dict[str, Any]:
     dropped = int((own >= limit).sum()) if limit is not None else 0
     caught = int((noise >= limit).sum()) if limit is not None else 0
     recall = caught / len(noise) if len(noise) else None
-    there = min(share * len(own) * (recall or 0.0), dropped)  # own rows caught that are noise
-    genuine = (1 - share) * len(own)
+    there = min(share.sure * len(own) * (recall or 0.0), dropped)  # own rows caught that are noise
+    genuine = (1 - share.sure) * len(own)
     rate = (dropped - there) / genuine if genuine else None
-    known = (1 - share) * distinct
+    known = (1 - share.sure) * distinct
     return {
         "rows": distinct,
-        "noise_share": share,
+        "noise_share": share.sure,
+        "noise_share_most": share.most,
         "threshold": limit,
         "false_drop_rate": rate,
         "false_drop_upper": interval(rate * known, known)[1] if rate is not None else None,

@@ -139,13 +139,12 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     chance = calibration.probability(calibrator.log_odds(calibration.features(second)))
     judged = second.with_columns(pl.Series(col.NOISE_PROBABILITY, chance.numpy()))
     truth = torch.tensor(second[INJECTED].to_numpy())
-    strata = calibration.thresholds_table(
-        judged, config.strata, config.false_drop_budget, config.min_calibration_rows
-    )
+    strata = calibration.thresholds_table(judged, config)
     report = {
         "injection_rate": config.injection_rate,
         "injection_kinds": list(config.injection_kinds),
         "false_drop_budget": config.false_drop_budget,
+        "min_precision": config.min_precision,
         "rows_fitted": first.height,
         "rows_judged": second.height,
         "calibration_error": calibration.expected_calibration_error(chance, truth),
@@ -154,16 +153,18 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
             str(kind): _detection(judged.filter(pl.col(KIND) == kind))
             for kind in judged[KIND].unique().sort()
         },
-        "noise_share": _mean_share(strata),
+        "noise_share": _mean_share(strata, "noise_share"),
+        "noise_share_most": _mean_share(strata, "noise_share_most"),
         "strata": strata,
     }
     return calibrator, report
 
 
-def _mean_share(strata: list[dict[str, Any]]) -> float:
-    """Share of the own rows of all strata that is noise already."""
-    rows = sum(stratum["rows"] for stratum in strata)
-    return float(sum(s["noise_share"] * s["rows"] for s in strata) / max(rows, 1))
+def _mean_share(strata: list[dict[str, Any]], name: str) -> float:
+    """A share of own rows over the strata; rows that had something hidden are copies of others."""
+    whole = [s for s in strata if s["stratum"] not in (calibration.NEW, calibration.TEXTLESS)]
+    rows = sum(s["rows"] for s in whole)
+    return float(sum(s[name] * s["rows"] for s in whole) / max(rows, 1))
 
 
 def _detection(rows: pl.DataFrame) -> dict[str, float | None]:

@@ -118,6 +118,8 @@ def learn(
             break
         logger.info("train: %.0f%% of the log looks like noise; once more without it", 100 * share)
         kept = trusted(instruments, calibrator, ours, vectors, share)
+    least, most = 100 * share, 100 * report["noise_share_most"]
+    logger.info("train: noise in the log: %.1f%% at least, %.1f%% at most", least, most)
     return Learned(instruments, fit, rows, calibrator, report, ours.height - kept.height)
 
 

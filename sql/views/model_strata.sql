@@ -27,6 +27,7 @@ SELECT
     false_drop_budget,
     (stratum ->> 'rows')::BIGINT AS rehearsed_rows,
     (stratum ->> 'noise_share')::DOUBLE AS noise_share,
+    (stratum ->> 'noise_share_most')::DOUBLE AS noise_share_most,
     (stratum ->> 'false_drop_rate')::DOUBLE AS false_drop_rate,
     (stratum ->> 'false_drop_upper')::DOUBLE AS false_drop_upper,
     (stratum ->> 'recall')::DOUBLE AS recall,
@@ -43,7 +44,10 @@ COMMENT ON COLUMN model_strata.threshold IS
 COMMENT ON COLUMN model_strata.false_drop_budget IS
 'share of genuine interactions that may be removed';
 COMMENT ON COLUMN model_strata.rehearsed_rows IS 'users'' own rows that the threshold was set on';
-COMMENT ON COLUMN model_strata.noise_share IS 'share of them that looks like noise already';
+COMMENT ON COLUMN model_strata.noise_share IS
+'share of them that is noise already, by a cautious estimate';
+COMMENT ON COLUMN model_strata.noise_share_most IS
+'share of them that is noise already at most: so many look like it';
 COMMENT ON COLUMN model_strata.false_drop_rate IS 'share of the others that it removes';
 COMMENT ON COLUMN model_strata.false_drop_upper IS
 'upper end of the 95 % interval of false_drop_rate';

@@ -3,6 +3,7 @@ import polars as pl
 import pytest
 import torch
 
+from pipeline.config import DecisionConfig
 from pipeline.models import calibration as cal
 
 
@@ -41,7 +42,9 @@ def mixture(draw, share, n=20_000):
 def test_the_share_of_noise_is_told_from_how_much_looks_like_it(share):
     own, noise, _ = mixture(np.random.default_rng(1), share)
     found = cal.noise_share(own, noise)
-    assert found == 0 if share < cal.LEAST_SHARE else 0.75 * share < found <= 1.05 * share
+    sure = found.sure
+    assert sure == 0 if share < cal.LEAST_SHARE else 0.75 * share < sure <= 1.05 * share
+    assert share * 0.95 <= found.most < share + 0.025
 
 
 def test_noise_that_is_there_already_is_not_taken_for_genuine():
@@ -56,7 +59,20 @@ def test_noise_that_is_there_already_is_not_taken_for_genuine():
 
 
 def test_of_little_noise_no_share_is_told():
-    assert cal.noise_share(pl.Series([0.9] * 500), pl.Series([0.9] * (cal.MIN_NOISE - 1))) == 0
+    few = pl.Series([0.9] * (cal.MIN_NOISE - 1))
+    assert cal.noise_share(pl.Series([0.9] * 500), few) == cal.NoiseShare(0.0, 1.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.01, 0.15])
+def test_what_is_removed_is_noise_at_least_by_half(share):
+    draw = np.random.default_rng(3)
+    own, noise, is_noise = mixture(draw, share, n=40_000)
+    found = cal.noise_share(own, noise)
+    removed = own.to_numpy() >= cal.threshold(own, 0.05, noise, found, min_precision=0.5)
+    assert is_noise[removed].sum() >= 0.45 * removed.sum() if share else removed.mean() < 0.002
+    if share in (0.005, 0.01):  # else nothing goes, or the budget binds
+        assert removed.sum() < (own.to_numpy() >= cal.threshold(own, 0.05)).sum() / 2
+        assert is_noise[removed].sum() > 0.4 * is_noise.sum()
 
 
 def test_too_few_rows_for_a_budget_give_no_threshold():
@@ -64,16 +80,22 @@ def test_too_few_rows_for_a_budget_give_no_threshold():
     assert cal.threshold(pl.Series([0.1] * 20), 0.05) is not None
 
 
+def bounds(rows):
+    return DecisionConfig(strata=(5,), min_precision=0, min_calibration_rows=rows)
+
+
 def test_a_stratum_with_few_rows_is_never_cut():
     rows = pl.DataFrame(
         {
-            "interaction_id": range(160),
+            "user_id": "u",
+            "item_id": "i",
+            "event_time": range(160),
             "stratum": ["1-5"] * 30 + ["6+"] * 130,
             "noise_probability": [0.1] * 20 + [0.9] * 10 + [0.1] * 100 + [0.9] * 30,
             "injected": [False] * 20 + [True] * 10 + [False] * 100 + [True] * 30,
         }
     )
-    cold, warm, new, textless = cal.thresholds_table(rows, (5,), 0.05, 50)
+    cold, warm, new, textless = cal.thresholds_table(rows, bounds(50))
     assert cold["threshold"] is None
     assert cold["recall"] == 0
     assert warm["threshold"] == pytest.approx(0.100001)
@@ -85,18 +107,20 @@ def test_a_stratum_with_few_rows_is_never_cut():
 def test_a_row_that_is_judged_several_times_counts_once():
     once = pl.DataFrame(
         {
-            "interaction_id": range(1100),
+            "user_id": "u",
+            "item_id": "i",
+            "event_time": range(1100),
             "stratum": ["1-5"] * 1100,
             "noise_probability": [*(i / 1000 for i in range(1000)), *[0.99] * 100],
             "injected": [False] * 1000 + [True] * 100,
         }
     )
-    alone, *_ = cal.thresholds_table(once, (5,), 0.05, 1000)
-    often, *_ = cal.thresholds_table(pl.concat([once] * 5), (5,), 0.05, 1000)
+    alone, *_ = cal.thresholds_table(once, bounds(1000))
+    often, *_ = cal.thresholds_table(pl.concat([once] * 5), bounds(1000))
     assert often["rows"] == alone["rows"] == 1000
     assert often["threshold"] == pytest.approx(alone["threshold"], abs=0.002)
     assert often["false_drop_upper"] == pytest.approx(alone["false_drop_upper"], abs=0.002)
-    few, *_ = cal.thresholds_table(pl.concat([once] * 5), (5,), 0.05, 1001)
+    few, *_ = cal.thresholds_table(pl.concat([once] * 5), bounds(1001))
     assert few["threshold"] is None
 
 
