@@ -240,9 +240,8 @@ class RecommenderConfig(BackboneConfig, SoftmaxConfig):
     backbone: BackboneName = "sasrec"  # the recommender that is trained
     dropout: float = Field(0.5, ge=0, lt=1)  # share of values left out in training
     max_length: int = Field(50, ge=1)  # interactions that it reads
-    validate_users: int = Field(4096, ge=1)  # whose held-out items stop the training in time
-    epochs: int = Field(40, ge=1)  # at most
-    patience: int = Field(6, ge=1)  # epochs without a gain before it stops
+    validate_users: int = Field(4096, ge=1)  # whose held-out items choose the epoch
+    epochs: int = Field(40, ge=1)  # all are gone through; the best is kept
     batch_positions: int = Field(1024, ge=1)  # interactions in one step of the optimizer
     learning_rate: float = Field(3e-3, gt=0)  # of AdamW
     weight_decay: float = Field(0.0, ge=0)  # of AdamW

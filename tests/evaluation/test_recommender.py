@@ -13,7 +13,7 @@ from pipeline.models.backbones import BACKBONES
 ITEMS = [f"i{number:02d}" for number in range(12)]
 VOCABULARY = pl.DataFrame({"item_id": ITEMS})
 QUICK = RecommenderConfig(
-    dim=16, hidden=16, dropout=0.0, epochs=8, batch_positions=64, learning_rate=0.02, max_length=4
+    dim=16, hidden=16, dropout=0.0, epochs=12, batch_positions=64, learning_rate=0.02, max_length=4
 )
 
 
@@ -97,9 +97,17 @@ def test_two_trainings_give_equal_weights_and_the_best_epoch_stays():
     one, two = (fit_recommender(TRAIN, NEXT, VOCABULARY, config, seed=3) for _ in range(2))
     for name, weight in one.backbone.state_dict().items():
         assert torch.equal(weight, two.backbone.state_dict()[name])
+    assert len(one.epochs) == config.epochs
     best = one.epochs[one.best_epoch]
     assert best["ndcg"] == max(epoch["ndcg"] for epoch in one.epochs)
     assert accuracy(ranks(one, TRAIN, NEXT)["rank"])["ndcg"] == best["ndcg"]
+
+
+def test_the_last_tenth_of_the_steps_is_averaged():
+    mean = torch.zeros(())  # the first weights are copied, as `AveragedModel` does
+    for step in range(1, 1000):
+        mean = recommender._average(mean, torch.tensor(float(step)), step)
+    assert 900 < mean < 920
 
 
 walk = st.lists(
