@@ -2,10 +2,11 @@
 
     python benchmarks/recommender.py [DATA_DIR] [--backbones sasrec gru4rec caser] [--ties file]
 
-DATA_DIR as in train.py. Trained on all but each user's last two items, stopped by the second to
-last, judged by the last with the second to last in the history; seen items are not ranked. `--ties
-file` keeps the file's order within equal times, as published figures do; `shuffle` (default) does
-as the product does. `--set key=value` overrides settings of `[recommender]`. One thread.
+DATA_DIR as in train.py. Trained on all but each user's last two items, its epoch chosen by the
+second to last, judged by the last with the second to last in the history; seen items are not
+ranked. `--ties file` keeps the file's order within equal times, as published figures do; `shuffle`
+(default) does as the product does. `--set key=value` overrides settings of `[recommender]`. One
+thread.
 """
 
 import argparse
