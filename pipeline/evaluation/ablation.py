@@ -23,7 +23,7 @@ from pipeline.models.calibration import CONTEXT, FEATURES, IDENTITY
 from pipeline.models.decision import BLAME, decide_calibrated
 from pipeline.models.evidence import evidence
 from pipeline.models.model import thresholds_of
-from pipeline.models.names import DOUBT, INJECTED, KIND, SEQUENCE
+from pipeline.models.names import DOUBT, INJECTED, KIND, KNOWN_SHARE, SEQUENCE
 from pipeline.models.rehearsal import calibrate
 from pipeline.models.training import learn
 
@@ -42,7 +42,7 @@ SIGNALS: dict[str, tuple[str, ...]] = {
     "the context features": CONTEXT,
 }
 REHEARSED = "rehearsed"  # evidence on rehearsed noise, not on the judged fold
-KEPT = (ROW, *IDENTITY, *FEATURES, col.STRATUM, DOUBT, INJECTED, KIND, REHEARSED)
+KEPT = (ROW, *IDENTITY, *FEATURES, col.STRATUM, DOUBT, INJECTED, KIND, KNOWN_SHARE, REHEARSED)
 
 
 def losses(config: Config) -> dict[str, Config]:

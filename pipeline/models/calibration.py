@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline import columns as col
 from pipeline.config import DecisionConfig
+from pipeline.models.contamination import NoiseShare, interval, noise_share
 from pipeline.models.names import COMPANY_COLLABORATIVE, COMPANY_SEMANTIC, COUNT
 
 # What the signals are weighed by: the item's popularity, the user's history and coherence.
@@ -32,10 +33,7 @@ WIDTHS = (64, 32)
 EPOCHS = 30
 BATCH_ROWS = 512
 ROUNDING = 1e-12
-# The share of noise is told at the limits above which so much of the injected noise lies.
-NOISE_PARTS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-MIN_NOISE = 100  # injected rows; with fewer, no noise is told from
-LEAST_SHARE = 0.05
+MOST_SHARE = 0.9  # of the own rows, that is ever taken to be noise
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 DROPOUT = 0.1
@@ -112,8 +110,22 @@ def features(rows: pl.DataFrame) -> Tensor:
     return torch.tensor(chosen.fill_null(math.nan).to_numpy(), dtype=torch.float64)
 
 
-def fit_calibrator(feature_NF: Tensor, noise_N: Tensor, seed: int) -> Calibrator:
-    """Minimise cross-entropy by AdamW from a seeded start; features may be NaN."""
+def fit_calibrator(
+    feature_NF: Tensor, noise_N: Tensor, seed: int, known_share: float = 0.0
+) -> Calibrator:
+    """Minimise cross-entropy by AdamW from a seeded start.
+
+    Parameters
+    ----------
+    feature_NF : Tensor
+        As `features` gives them; may be NaN.
+    noise_N : Tensor
+        True where injected; the others are users' own rows.
+    seed : int
+        Of the start and of the batches.
+    known_share : float
+        Share of the own rows that is noise like the injected.
+    """
     torch.manual_seed(seed)
     mean_F = feature_NF.nanmean(dim=0).nan_to_num()
     centred_NF = (feature_NF - mean_F).nan_to_num()
@@ -143,11 +155,12 @@ def fit_calibrator(feature_NF: Tensor, noise_N: Tensor, seed: int) -> Calibrator
             bias=last.bias.detach()[0],
         )
 
-    _descend(net, fitted()._prepare(feature_NF), noise_N.double())
+    mixture = Mixture.of(noise_N, known_share)
+    _descend(net, fitted()._prepare(feature_NF), noise_N.double(), mixture)
     return fitted()
 
 
-def _descend(net: nn.Module, x_NG: Tensor, target_N: Tensor) -> None:
+def _descend(net: nn.Module, x_NG: Tensor, target_N: Tensor, mixture: "Mixture") -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     batches = max(len(x_NG) // BATCH_ROWS, 1)
     rate = torch.optim.lr_scheduler.OneCycleLR(
@@ -155,52 +168,46 @@ def _descend(net: nn.Module, x_NG: Tensor, target_N: Tensor) -> None:
     )
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(x_NG)).chunk(batches):
-            loss = F.binary_cross_entropy_with_logits(net(x_NG[rows])[:, 0], target_N[rows])
+            injected_R = mixture.injected(net(x_NG[rows])[:, 0])
+            loss = F.binary_cross_entropy_with_logits(injected_R, target_N[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rate.step()
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """Rehearsed rows: injected ones, and own ones, of which a share is noise like the injected.
+
+    What is fitted tells injected rows from own ones. Where some of the own rows are noise, too,
+    that is not yet how likely a row is noise: among what looks most like noise, both are alike. So
+    the odds of noise are what is learned, and the odds to be injected follow from them (learning
+    from positive and unlabelled rows, Elkan and Noto 2008).
+    """
+
+    share: float  # of noise in the own rows
+    rate: float  # injected rows per own one
+
+    @classmethod
+    def of(cls, noise_N: Tensor, share: float) -> "Mixture":
+        """The mixture of rows of which these are injected."""
+        injected = int(noise_N.sum())
+        return cls(min(share, MOST_SHARE), injected / max(len(noise_N) - injected, 1))
+
+    def injected(self, log_odds_N: Tensor) -> Tensor:
+        """Log-odds to be injected, by those of an own row to be noise.
+
+        Where nothing is known of a share, the odds of noise are those at the injected rate.
+        """
+        if not self.share:
+            return log_odds_N
+        return math.log(self.rate / self.share) + F.logsigmoid(log_odds_N)
+
+
 def probability(log_odds_N: Tensor) -> Tensor:
     """Noise probability, rounded to `DECIMALS`."""
     return torch.round(torch.sigmoid(log_odds_N), decimals=DECIMALS)
-
-
-@dataclass(frozen=True)
-class NoiseShare:
-    """Share of users' own rows that is noise already: surely so much, and at most so much."""
-
-    sure: float
-    most: float
-
-
-def noise_share(own: pl.Series, noise: pl.Series, distinct: int | None = None) -> NoiseShare:
-    """Share of users' own rows that is noise already, by how many of them look like it.
-
-    If a share s of the own rows is noise like the injected, then at every limit at least s times
-    the share of the injected rows above it lies above it; so no limit's ratio is less than s
-    (mixture proportion estimation, Scott 2015). `sure` and `most` are the least ratio with one
-    standard error off and on; below `LEAST_SHARE` none is sure, since a few genuine rows look like
-    noise in any log. From fewer than `MIN_NOISE` injected rows nothing is told: 0 to 1.
-
-    Parameters
-    ----------
-    own, noise : pl.Series
-        Probabilities of users' own rows, and of injected ones.
-    distinct : int, optional
-        How many rows the own ones are, if some were judged several times.
-    """
-    if own.is_empty() or len(noise) < MIN_NOISE:
-        return NoiseShare(0.0, 1.0)
-    rows = len(own) if distinct is None else distinct
-    own_N, noise_N = own.to_numpy(), noise.to_numpy()
-    sure = most = 1.0
-    for limit in np.quantile(noise_N, [1 - part for part in NOISE_PARTS], method="lower"):
-        low, high = interval(float((own_N >= limit).mean()) * rows, rows, z=1.0)
-        part = float((noise_N >= limit).mean())
-        sure, most = min(sure, low / part), min(most, high / part)
-    return NoiseShare(sure if sure >= LEAST_SHARE else 0.0, most)
 
 
 def threshold(
@@ -328,17 +335,6 @@ def _outcome(
         "recall": recall,
         "precision": (caught + there) / (caught + dropped) if caught + dropped else None,
     }
-
-
-def interval(successes: float, trials: float, z: float = 1.96) -> tuple[float, float]:
-    """The Wilson interval of a share, `z` standard errors to each side (1.96: 95 %)."""
-    if not trials:
-        return 0.0, 1.0
-    share = successes / trials
-    middle = share + z * z / (2 * trials)
-    reach = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max((middle - reach) / scale, 0.0), min((middle + reach) / scale, 1.0)
 
 
 def expected_calibration_error(probability_N: Tensor, noise_N: Tensor, bins: int = 10) -> float:

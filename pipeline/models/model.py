@@ -105,6 +105,11 @@ def thresholds_of(report: dict[str, Any]) -> dict[str, float | None]:
     return {row["stratum"]: row["threshold"] for row in report["strata"]}
 
 
+def noise_shares_of(report: dict[str, Any]) -> dict[str, float]:
+    """Popularity stratum -> share of its rows that is noise, of the report of a calibration."""
+    return {row["stratum"]: row["noise_share"] for row in report["strata"]}
+
+
 def new_aligner(vocabulary: int, config: ModelConfig) -> Aligner:
     """An untrained aligner over a backbone of the configured kind."""
     return Aligner(build(vocabulary, config), config)

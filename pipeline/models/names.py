@@ -6,6 +6,7 @@ WANTED = "wanted"  # the interaction is to be scored
 DOUBT = "doubt"  # reason code to keep it, whatever its probability
 INJECTED = "injected"
 KIND = "kind"  # of the noise in the sequence
+KNOWN_SHARE = "known_share"  # of own rows that are known to be noise already
 HIDE_ITEM = "hide_item"  # judge the interaction as if the item had never been seen
 HIDE_TEXT = "hide_text"  # ... as if it had no text
 HAS_TEXT = "has_text"

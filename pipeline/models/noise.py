@@ -107,6 +107,7 @@ def inject(
     rate: float,
     seed: int,
     kinds: tuple[str, ...] = ("uniform", "popularity"),
+    weights: dict[str, float] | None = None,
     vectors: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Insert about `rate` x rows noise interactions at random places of the sequences.
@@ -129,6 +130,8 @@ def inject(
         Equal seeds give equal noise.
     kinds : tuple of str
         Names of injectors; each sequence gets one of them by lot.
+    weights : dict, optional
+        How likely each is, of sum 1; none: each as likely.
     vectors : pl.DataFrame, optional
         Columns item_id and vector: what `near` needs.
 
@@ -140,7 +143,11 @@ def inject(
     """
     draw = np.random.default_rng(seed)
     setting = _setting(frame, sequence, vocabulary, vectors)
-    of_sequence = draw.integers(len(kinds), size=int(setting.sequence.max(initial=-1)) + 1)
+    sequences = int(setting.sequence.max(initial=-1)) + 1
+    if weights:
+        of_sequence = draw.choice(len(kinds), size=sequences, p=[weights[kind] for kind in kinds])
+    else:
+        of_sequence = draw.integers(len(kinds), size=sequences)
     chosen = of_sequence[setting.sequence]
     spawn = np.flatnonzero(draw.random(frame.height) < rate)
     side = draw.choice([-0.5, 0.5], size=frame.height)

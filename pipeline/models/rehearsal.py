@@ -16,9 +16,19 @@ from pipeline.errors import UserError
 from pipeline.hashing import stable_hash
 from pipeline.models import calibration
 from pipeline.models.calibration import Calibrator
+from pipeline.models.contamination import Known, noise_kinds
 from pipeline.models.evidence import evidence
 from pipeline.models.model import Instruments
-from pipeline.models.names import DOUBT, HIDE_ITEM, HIDE_TEXT, INJECTED, KIND, SEQUENCE, WANTED
+from pipeline.models.names import (
+    DOUBT,
+    HIDE_ITEM,
+    HIDE_TEXT,
+    INJECTED,
+    KIND,
+    KNOWN_SHARE,
+    SEQUENCE,
+    WANTED,
+)
 from pipeline.models.noise import inject
 from pipeline.sequences import within_reach
 
@@ -31,6 +41,7 @@ MAX_ROWS = 300_000
 # among little noise and among much; in the last draw, so many rows lack their item or their text.
 RATES = (0.25, 0.5, 1.0, 1.5, 1.0)
 HIDDEN_SHARE = 0.15
+NOTHING = Known()
 # One user in so many sets the thresholds; the others fit the calibrator.
 THRESHOLD_PARTS = 3
 
@@ -73,8 +84,12 @@ def rehearse(
     vectors: pl.DataFrame,
     seed: int,
     scope: Scope = "night",
+    *,
+    known: Known = NOTHING,
 ) -> pl.DataFrame:
-    """Evidence on every judged row of every rehearsal, with `injected` and `kind`.
+    """Evidence on every judged row of every rehearsal, with `injected`, `kind` and `known_share`.
+
+    The kinds are mixed as what is known of the log's noise says.
 
     Where something is hidden of a row (its item's number or its text), only that row counts:
     it tells what new items, and items without text, look like.
@@ -93,13 +108,14 @@ def rehearse(
             rate=min(part * settings.decision.injection_rate, 1.0),
             seed=seed + number,
             kinds=settings.decision.injection_kinds,
+            weights=known.kinds,
             vectors=vectors,
         )
         if number + 1 == len(RATES):
             noisy = _hide(noisy, seed)
         rows = evidence(instruments, noisy, vectors).filter(pl.col(DOUBT).is_null())
         found.append(rows.drop(HIDE_ITEM, HIDE_TEXT, strict=False))
-    return pl.concat(found)
+    return pl.concat(found).with_columns(pl.lit(known.share).alias(KNOWN_SHARE))
 
 
 def _hide(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -135,10 +151,13 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
             "the held-out users (ingest more history, or raise train.validation_share)"
         )
     noise_N = torch.tensor(first[INJECTED].to_numpy())
-    calibrator = calibration.fit_calibrator(calibration.features(first), noise_N, seed)
-    chance = calibration.probability(calibrator.log_odds(calibration.features(second)))
+    known_share = float(rows[KNOWN_SHARE][0])
+    calibrator = calibration.fit_calibrator(calibration.features(first), noise_N, seed, known_share)
+    log_odds = calibrator.log_odds(calibration.features(second))
+    chance = calibration.probability(log_odds)
     judged = second.with_columns(pl.Series(col.NOISE_PROBABILITY, chance.numpy()))
     truth = torch.tensor(second[INJECTED].to_numpy())
+    stated = calibration.Mixture.of(truth, known_share).injected(log_odds).sigmoid()
     strata = calibration.thresholds_table(judged, config)
     report = {
         "injection_rate": config.injection_rate,
@@ -147,24 +166,31 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
         "min_precision": config.min_precision,
         "rows_fitted": first.height,
         "rows_judged": second.height,
-        "calibration_error": calibration.expected_calibration_error(chance, truth),
-        "curve": calibration.calibration_curve(chance, truth),
+        "calibration_error": calibration.expected_calibration_error(stated, truth),
+        "curve": calibration.calibration_curve(stated, truth),
         "detection": {
             str(kind): _detection(judged.filter(pl.col(KIND) == kind))
             for kind in judged[KIND].unique().sort()
         },
         "noise_share": _mean_share(strata, "noise_share"),
         "noise_share_most": _mean_share(strata, "noise_share_most"),
+        "noise_share_known": known_share,
+        "noise_kinds": noise_kinds(judged, _whole(strata), config.injection_kinds),
         "strata": strata,
     }
     return calibrator, report
 
 
 def _mean_share(strata: list[dict[str, Any]], name: str) -> float:
-    """A share of own rows over the strata; rows that had something hidden are copies of others."""
-    whole = [s for s in strata if s["stratum"] not in (calibration.NEW, calibration.TEXTLESS)]
+    """A share of own rows over the strata."""
+    whole = _whole(strata)
     rows = sum(s["rows"] for s in whole)
     return float(sum(s[name] * s["rows"] for s in whole) / max(rows, 1))
+
+
+def _whole(strata: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Strata by popularity: rows that had something hidden are copies of others."""
+    return [s for s in strata if s["stratum"] not in (calibration.NEW, calibration.TEXTLESS)]
 
 
 def _detection(rows: pl.DataFrame) -> dict[str, float | None]:

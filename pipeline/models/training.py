@@ -15,9 +15,17 @@ from pipeline.models.batches import Prefixes, encode, number_items
 from pipeline.models.calibration import Calibrator
 from pipeline.models.cloze import fit_cloze
 from pipeline.models.collaborative import item_factors
+from pipeline.models.contamination import Known
 from pipeline.models.evidence import evidence
 from pipeline.models.fit import Fit, Task, fit_aligner
-from pipeline.models.model import Instruments, Model, Settings, count_items, sample_items
+from pipeline.models.model import (
+    Instruments,
+    Model,
+    Settings,
+    count_items,
+    noise_shares_of,
+    sample_items,
+)
 from pipeline.models.names import DOUBT, SEQUENCE, WANTED
 from pipeline.models.rehearsal import Scope, calibrate, rehearse
 from pipeline.models.semantic import fit_space, matrix
@@ -98,7 +106,8 @@ def learn(
 
     Where a pass finds that `DIRTY` of the log or more is noise, the next one learns without as
     many rows, those that look most like it: noise that a model has learned from, it no longer
-    finds unlikely. At most `train.passes`. Raises UserError: too few users.
+    finds unlikely. It is told how much noise there is and of which kinds, too. At most
+    `train.passes`. Raises UserError: too few users.
     """
     held = held_out(pl.col(col.USER_ID), config.train.validation_share)
     ours, theirs = sequences.filter(~held), sequences.filter(held)
@@ -108,16 +117,17 @@ def learn(
                 f"too few users to {name} ({frame[col.USER_ID].n_unique()} of "
                 f"{sequences[col.USER_ID].n_unique()}): ingest more history"
             )
-    kept = ours
+    kept, known = ours, Known()
     for number in range(config.train.passes):
         instruments, fit = fit_instruments(config, kept, theirs, vectors, prefixes)
-        rows = rehearse(instruments, theirs, vectors, config.train.seed, scope)
+        rows = rehearse(instruments, theirs, vectors, config.train.seed, scope, known=known)
         calibrator, report = calibrate(rows, config.decision, config.train.seed)
         share, last = report["noise_share"], number + 1 == config.train.passes
         if share < DIRTY or last:
             break
         logger.info("train: %.0f%% of the log looks like noise; once more without it", 100 * share)
-        kept = trusted(instruments, calibrator, ours, vectors, share)
+        kept = trusted(instruments, calibrator, ours, vectors, noise_shares_of(report))
+        known = Known(report["noise_share_most"], report["noise_kinds"])
     least, most = 100 * share, 100 * report["noise_share_most"]
     logger.info("train: noise in the log: %.1f%% at least, %.1f%% at most", least, most)
     return Learned(instruments, fit, rows, calibrator, report, ours.height - kept.height)
@@ -128,7 +138,7 @@ def trusted(
     calibrator: Calibrator,
     frame: pl.DataFrame,
     vectors: pl.DataFrame,
-    share: float,
+    shares: dict[str, float],
 ) -> pl.DataFrame:
     """The rows of a frame without those that look most like noise; what cannot be judged stays.
 
@@ -140,13 +150,16 @@ def trusted(
         As `read_sequences` gives it.
     vectors : pl.DataFrame
         Columns item_id and vector.
-    share : float
-        Share of the rows that is left out.
+    shares : dict
+        Stratum -> share of its rows that is left out.
     """
     wanted = frame.with_columns(pl.col(col.USER_ID).alias(SEQUENCE), pl.lit(True).alias(WANTED))
     rows = evidence(instruments, wanted, vectors)
-    odds = pl.Series(calibrator.log_odds(calibration.features(rows)).numpy())
-    suspect = odds.rank("ordinal", descending=True) <= share * frame.height
+    odds = pl.Series("odds", calibrator.log_odds(calibration.features(rows)).numpy())
+    stratum = pl.col(col.STRATUM)
+    allowed = stratum.replace_strict(shares, default=0.0, return_dtype=pl.Float64) * pl.len()
+    rank = pl.col("odds").rank("ordinal", descending=True)
+    suspect = rows.with_columns(odds).select((rank <= allowed.first()).over(stratum)).to_series()
     return frame.filter(rows[DOUBT].is_not_null() | ~suspect)
 
 

@@ -2,9 +2,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from mixtures import mixture
 
 from pipeline.config import DecisionConfig
 from pipeline.models import calibration as cal
+from pipeline.models.contamination import noise_share
 
 
 def test_strata_are_named_and_closed_above():
@@ -31,26 +33,10 @@ def test_fresh_genuine_rows_are_dropped_within_the_budget(budget):
     assert np.mean(shares) > budget * 0.7
 
 
-def mixture(draw, share, n=20_000):
-    """Probabilities of own rows, some of them noise, of injected rows, and which own is noise."""
-    is_noise = draw.random(n) < share
-    own = np.where(is_noise, draw.beta(4, 2, size=n), draw.beta(1, 6, size=n))
-    return pl.Series(own), pl.Series(draw.beta(4, 2, size=n)), is_noise
-
-
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.15, 0.35])
-def test_the_share_of_noise_is_told_from_how_much_looks_like_it(share):
-    own, noise, _ = mixture(np.random.default_rng(1), share)
-    found = cal.noise_share(own, noise)
-    sure = found.sure
-    assert sure == 0 if share < cal.LEAST_SHARE else 0.75 * share < sure <= 1.05 * share
-    assert share * 0.95 <= found.most < share + 0.025
-
-
 def test_noise_that_is_there_already_is_not_taken_for_genuine():
     draw = np.random.default_rng(2)
     own, noise, _ = mixture(draw, 0.35)
-    share = cal.noise_share(own, noise)
+    share = noise_share(own, noise)
     fresh, _, fresh_noise = mixture(draw, 0.35)
     plain, corrected = cal.threshold(own, 0.05), cal.threshold(own, 0.05, noise, share)
     dropped = [(fresh.to_numpy()[~fresh_noise] >= limit).mean() for limit in (plain, corrected)]
@@ -58,16 +44,11 @@ def test_noise_that_is_there_already_is_not_taken_for_genuine():
     assert 0.005 < dropped[1] <= 0.058
 
 
-def test_of_little_noise_no_share_is_told():
-    few = pl.Series([0.9] * (cal.MIN_NOISE - 1))
-    assert cal.noise_share(pl.Series([0.9] * 500), few) == cal.NoiseShare(0.0, 1.0)
-
-
 @pytest.mark.parametrize("share", [0.0, 0.005, 0.01, 0.15])
 def test_what_is_removed_is_noise_at_least_by_half(share):
     draw = np.random.default_rng(3)
     own, noise, is_noise = mixture(draw, share, n=40_000)
-    found = cal.noise_share(own, noise)
+    found = noise_share(own, noise)
     removed = own.to_numpy() >= cal.threshold(own, 0.05, noise, found, min_precision=0.5)
     assert is_noise[removed].sum() >= 0.45 * removed.sum() if share else removed.mean() < 0.002
     if share in (0.005, 0.01):  # else nothing goes, or the budget binds
@@ -134,6 +115,23 @@ def test_the_calibrator_states_true_shares():
     assert cal.expected_calibration_error(stated, noise[3000:]) < 0.03
     share = calibrator.contributions(x[3000:], [[0], [1], [2]])
     assert share.abs().mean(dim=0).argmax() == 0
+
+
+def test_the_odds_are_those_of_noise_where_users_own_rows_hold_some():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(30_000, 2, generator=draw, dtype=torch.float64)
+    injected = torch.arange(30_000) < 5_000
+    own_noise = ~injected & (torch.rand(30_000, generator=draw) < 0.4)
+    x[injected | own_noise, 0] += 2
+    plain = cal.fit_calibrator(x, injected, seed=0)
+    told = cal.fit_calibrator(x, injected, seed=0, known_share=0.4)
+    own, truth = x[~injected], own_noise[~injected]
+    stated = cal.probability(told.log_odds(own))
+    assert cal.expected_calibration_error(stated, truth) < 0.03
+    # Among own rows that are noise for certain, injected ones are as many as ever.
+    assert cal.probability(plain.log_odds(own)).max() < 0.5 < stated.max()
+    injected_chance = cal.Mixture.of(injected, 0.4).injected(told.log_odds(x)).sigmoid()
+    assert cal.expected_calibration_error(injected_chance, injected) < 0.02
 
 
 def test_a_missing_signal_is_told_from_an_average_one():

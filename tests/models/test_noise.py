@@ -64,6 +64,15 @@ def test_an_item_that_the_user_has_is_no_noise():
     assert not noisy["injected"].any()
 
 
+def test_kinds_come_as_often_as_they_weigh():
+    weights = {"uniform": 0.1, "popularity": 0.9}
+    noisy = inject(LOG, "user_id", VOCABULARY, rate=0.2, seed=3, weights=weights)
+    kinds = noisy.group_by("user_id").agg(pl.col("kind").unique().alias("kinds"))
+    assert kinds["kinds"].list.len().max() == 1
+    popular = (kinds["kinds"].list.first() == "popularity").mean()
+    assert popular == pytest.approx(0.9, abs=0.04)
+
+
 def test_equal_seeds_give_equal_noise():
     one, two, other = (inject(LOG, "user_id", VOCABULARY, rate=0.2, seed=s) for s in (1, 1, 2))
     assert one.equals(two)

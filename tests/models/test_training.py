@@ -8,22 +8,29 @@ from pipeline.models.training import DIRTY, learn, trusted
 
 def test_a_second_pass_learns_from_what_is_less_noisy(model, log, vectors):
     noisy = inject(log, "user_id", count_items(log, 1), rate=0.3, seed=7, kinds=("uniform",))
-    kept = trusted(model.instruments, model.calibrator, noisy, vectors, share=0.2)
-    assert kept.height == noisy.height - int(0.2 * noisy.height)
+    shares = {"1-40": 0.3, "41+": 0.1}
+    kept = trusted(model.instruments, model.calibrator, noisy, vectors, shares)
+    popular = model.instruments.vocabulary.filter(pl.col("count") > 40)
+    for part, share in (("anti", 0.3), ("semi", 0.1)):
+        had, has = (f.join(popular, on="item_id", how=part).height for f in (noisy, kept))
+        assert has == had - int(share * had)
     assert kept["injected"].mean() < noisy["injected"].mean() / 2
     assert kept.equals(noisy.join(kept, on=noisy.columns, how="semi", maintain_order="left"))
 
 
 def test_what_cannot_be_judged_is_learned_from(model, log, vectors):
     short = log.filter(pl.int_range(pl.len()).over("user_id") < 3)
-    assert trusted(model.instruments, model.calibrator, short, vectors, share=0.9).equals(short)
+    assert trusted(
+        model.instruments, model.calibrator, short, vectors, {"1-40": 0.9, "41+": 0.9}
+    ).equals(short)
 
 
 def test_a_noisy_log_is_learned_from_twice(log, vectors):
     popular = count_items(log, 1)
     noisy = inject(log, "user_id", popular, rate=0.9, seed=7, kinds=("uniform",))
     found = learn(synthetic.CONFIG, noisy, vectors, "log")
-    assert DIRTY < found.report["noise_share"] <= noisy["injected"].mean() * 1.1
+    assert DIRTY < found.report["noise_share_known"] <= noisy["injected"].mean() * 1.1
+    assert 0 < found.report["noise_share"] <= noisy["injected"].mean() * 1.1
     assert found.distrusted > 0
     assert found.instruments.vocabulary["count"].sum() < noisy.height
 
