@@ -1,4 +1,4 @@
--- Of rows that the model called noise with probability p, how many were noise that we had put in?
+-- Of rows that the model called noise we had put in with probability p, how many were?
 -- With the 95 % Wilson interval of each bin. (variable model)
 WITH trained AS (
     SELECT arg_max(outputs -> 'calibration', ended_at) AS calibration
