@@ -40,10 +40,18 @@ def read_titles(folder: Path) -> pl.DataFrame:
 
 
 def sequences(windows: pl.DataFrame) -> pl.DataFrame:
-    """user_id, item_id: the windows of each user in one sequence. Their masks are not read."""
+    """user_id, item_id, event_time: the windows of each user in one sequence, masks unread.
+
+    Only windows have a time: of a row, its place in the sequence stands for it, in microseconds.
+    """
     by_user = windows.group_by(col.USER_ID, maintain_order=True).agg(ITEMS).sort(col.USER_ID)
-    found = [(user, item) for user, parts in by_user.iter_rows() for item in merged(parts)]
-    return pl.DataFrame(found, schema=[col.USER_ID, col.ITEM_ID], orient="row")
+    found = [
+        (user, item, place)
+        for user, parts in by_user.iter_rows()
+        for place, item in enumerate(merged(parts))
+    ]
+    frame = pl.DataFrame(found, schema=[col.USER_ID, col.ITEM_ID, col.EVENT_TIME], orient="row")
+    return frame.with_columns(pl.col(col.EVENT_TIME).cast(pl.Datetime("us", "UTC")))
 
 
 def merged(windows: list[list[str]]) -> list[str]:

@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from parts.windows import inputs, merged, read_titles, read_windows, sequences
 
+from pipeline.models.calibration import IDENTITY
+
 
 @pytest.mark.parametrize(
     ("windows", "whole"),
@@ -44,8 +46,10 @@ def file(tmp_path) -> Path:
 
 def test_sequences_are_in_time_order_and_tell_nothing_of_the_mask(file):
     found = sequences(read_windows(file))
-    assert found.rows() == [("7", "2"), ("7", "3"), ("7", "4"), ("7", "5"), ("8", "1"), ("8", "9")]
-    assert found.columns == ["user_id", "item_id"]
+    items = found.select("user_id", "item_id").rows()
+    assert items == [("7", "2"), ("7", "3"), ("7", "4"), ("7", "5"), ("8", "1"), ("8", "9")]
+    assert found["event_time"].dt.microsecond().to_list() == [0, 1, 2, 3, 0, 1]
+    assert set(found.columns) == set(IDENTITY)  # what a calibration tells rows apart by
 
 
 def test_targets_are_not_judged_and_noise_is_where_the_mask_says(file):
