@@ -81,4 +81,5 @@ def _learned(rows: pl.DataFrame, *, weights: bool) -> pl.DataFrame:
 
 
 def _whole(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.with_columns(pl.lit(1.0).alias(WEIGHT))
+    """Rows that nothing is taken from, whatever was decided on them."""
+    return rows.with_columns(pl.lit(True).alias(KEPT), pl.lit(1.0).alias(WEIGHT))

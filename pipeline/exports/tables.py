@@ -9,7 +9,7 @@ from pipeline.exports.parts import Division
 
 
 def csv(files: Files, log: Log, division: Division, *, weights: bool) -> None:
-    """Every column of the source, ids as given; `weight` if asked for."""
+    """Every column of the source, ids as given; `kept` and `weight` if weights are asked for."""
     for parts in division.stream:
         for name, rows in parts.items():
             files.add_text(f"{name}.csv", _as_given(rows, weights=weights))
@@ -77,4 +77,4 @@ def add_id_maps(files: Files, log: Log) -> None:
 
 
 def _as_given(rows: pl.DataFrame, *, weights: bool) -> pl.DataFrame:
-    return rows.drop(KEPT, *([] if weights else [WEIGHT]))
+    return rows if weights else rows.drop(KEPT, WEIGHT)

@@ -40,10 +40,10 @@ def test_the_kept_rows_are_exported_or_all_with_weights(config, decided, tmp_pat
     ]
     export(config, lake, Request("parquet", weights=True), out)
     weighed = pl.read_parquet(f"{out}/interactions.parquet")
-    assert weighed.select("user_id", "item_id", "weight").rows() == [
-        ("u", "a", 0.9),
-        ("u", "b", pytest.approx(0.1)),
-        ("v", "a", 1.0),
+    assert weighed.select("user_id", "item_id", "kept", "weight").rows() == [
+        ("u", "a", True, 0.9),
+        ("u", "b", False, pytest.approx(0.1)),
+        ("v", "a", True, 1.0),
     ]
     assert weighed.schema[col.EVENT_TIME] == pl.Datetime("us", "UTC")
     assert not Path(out, "interactions.csv").exists()  # the folder holds one export

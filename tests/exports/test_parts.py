@@ -63,7 +63,8 @@ def test_the_parts_are_those_of_an_evaluation(config, decided, tmp_path, split):
     for part, rows in asked.items():
         assert pairs(read(out, part)) == pairs(rows), part
     removed = read(out, "train").filter(pl.col("weight") < 0.5)
-    assert not removed.is_empty()
+    assert not removed.is_empty() and not removed["kept"].any()
+    assert read(out, "test")["kept"].all()  # targets are what users did
     assert read(out, "test")["weight"].to_list() == [1.0] * found.test.height
 
 

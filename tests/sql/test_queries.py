@@ -157,11 +157,12 @@ def test_an_interaction_weighs_one_less_its_noise_probability(answer):
         "weighted_interactions",
         interactions=[event | {"item_id": i, "interaction_id": n} for n, i in enumerate("ab")],
         scored_interactions=[
-            decision("u", "a", 0.75, interaction_id=0),
+            decision("u", "a", 0.875, interaction_id=0),
             decision("u", "b", None, interaction_id=1),
         ],
     )
-    assert [(row["item_id"], row["weight"]) for row in found] == [("a", 0.25), ("b", 1.0)]
+    told = [(row["item_id"], row["kept"], row["weight"]) for row in found]
+    assert told == [("a", False, 0.125), ("b", True, 1.0)]
 
 
 def test_a_decision_is_explained_with_what_the_tables_know(answer):
