@@ -1,6 +1,6 @@
 -- What does each interaction weigh, if noise is to weigh less instead of being dropped?
--- 1 - noise probability; 1 where it was not judged. Rows that are not kept are learned by their weight,
--- but left out of histories, where most was gained (docs/results.md).
+-- 1 - noise probability; 1 where it was not judged. Most was gained (docs/results.md) where rows that
+-- are not kept were learned by their weight, but left out of histories.
 SELECT
     interactions.event_date,
     interactions.user_id,
