@@ -43,10 +43,15 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] | None = Non
     file = _find(path, environ)
     data = _read(file) if file else {}
     origins = dict.fromkeys(_leaves(data), f"file {file}")
-    for variable, key in _overrides(environ):
-        _assign(data, key, environ[variable], variable)
+    variables = dict(_overrides(environ))
+    for variable, key in variables.items():
+        _assign(data, key, _parse(environ[variable]), variable)
         origins = {k: v for k, v in origins.items() if k != key and not k.startswith(key + ".")}
         origins[key] = f"env {variable}"
+    texts = _wants_text(data)
+    for variable, key in variables.items():
+        if key in texts:
+            _assign(data, key, environ[variable], variable)
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
@@ -115,13 +120,23 @@ def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield variable, variable.removeprefix(ENV_PREFIX).lower().replace("__", ".")
 
 
-def _assign(data: dict[str, Any], key: str, text: str, variable: str) -> None:
+def _assign(data: dict[str, Any], key: str, value: Any, variable: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
             raise ConfigError(f"{variable}: {parent} is a value, not a section")
-    data[last] = _parse(text)
+    data[last] = value
+
+
+def _wants_text(data: dict[str, Any]) -> set[str]:
+    """Keys whose value is something else than the text that it must be: a revision `1`."""
+    try:
+        Config.model_validate(data)
+    except ValidationError as error:
+        wrong = (e["loc"] for e in error.errors() if e["type"] == "string_type")
+        return {".".join(map(str, location)) for location in wrong}
+    return set()
 
 
 def _parse(text: str) -> Any:
@@ -142,7 +157,9 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        if not near:
+            return f'unknown key "{key}"{where}: there are {", ".join(known)}{more}'
         meant = ".".join([*(str(part) for part in first["loc"][:-1]), near[0]])
         return f'unknown key "{key}"{where}: did you mean "{meant}"?{more}'
     message = first["msg"].removeprefix("Value error, ")

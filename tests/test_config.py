@@ -88,6 +88,8 @@ def test_the_name_of_a_model_is_no_path(tmp_path: Path) -> None:
         ("IADSR_ENCODER__PROMPT", "item: ", "encoder.prompt", "item: "),
         ("IADSR_INGEST__EARLIEST", "2000-01-01", "ingest.earliest", "2000-01-01"),
         ("IADSR_SOURCES__SHOP__SEPARATOR", ";", "sources.shop.separator", ";"),
+        ("IADSR_ENCODER__SERVER__REVISION", "1.10", "encoder.server.revision", "1.10"),
+        ("IADSR_ENCODER__PROMPT", "2024-01-01", "encoder.prompt", "2024-01-01"),
     ],
 )
 def test_the_environment_wins_over_the_file(
@@ -122,6 +124,7 @@ def test_a_date_is_a_date(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("[decision]\nfalse_drop_bugdet = 0.1", 'did you mean "decision.false_drop_budget"'),
+        ("[train]\ndistrust = 1", r'unknown key "train\.distrust" .*: there are softmax, .*seed'),
         ("[encodre]\nmodel = 'x'", 'unknown key "encodre" .*did you mean "encoder"'),
         (
             LOGS.replace("columns", "colums"),
