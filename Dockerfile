@@ -21,7 +21,10 @@ COPY --chown=airflow plugins plugins
 
 # vLLM pins another torch and web stack than Airflow: it has an environment of its own.
 FROM cpu AS gpu
+ENV IADSR_ENCODER__VLLM__PYTHON=/opt/iadsr/.venv-vllm/bin/python
+COPY --chown=airflow constraints-vllm.txt ./
 RUN python -m venv .venv-vllm \
-    && PIP_CONSTRAINT= .venv-vllm/bin/python -m pip install --no-cache-dir ".[vllm]"
+    && PIP_CONSTRAINT=constraints-vllm.txt .venv-vllm/bin/python -m pip install --no-cache-dir \
+        vllm accelerate gguf pyarrow
 
 FROM cpu

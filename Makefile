@@ -37,7 +37,7 @@ duckdb: $(DUCKDB)/.installed  ## other versions of DuckDB and its shell: for the
 peers: $(PEERS)/.installed  ## RecBole, RecTools, RePlay and implicit in an environment of their own: for the tests of exports
 
 .PHONY: test
-test: $(VENV)/.installed  ## all tests
+test: $(VENV)/.installed  ## all tests but those of `make integration`
 	$(BIN)/python -m pytest
 
 .PHONY: integration

@@ -15,7 +15,7 @@ logger = logging.getLogger("iadsr.alerts")
 
 TIMEOUT_S = 10
 _COMMANDS = {
-    "ingest": "iadsr ingest{date}",
+    "ingest": "iadsr ingest",
     "embed": "iadsr embed",
     "plan": "iadsr run{date}{model}",
     "shards": "iadsr run{date}{model}",

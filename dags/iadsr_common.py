@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 START = datetime(1990, 1, 1, tzinfo=UTC)
 
-CLEAN = Asset("iadsr_clean_interactions")  # an event a published date
-MODEL = Asset("iadsr_model")  # an event a promoted model
+CLEAN = Asset("iadsr_clean_interactions")  # an event a date, published or not (its `status` says)
+MODEL = Asset("iadsr_model")  # an event a model, promoted or not (its `status` says)
 
 # One task of a pool's slots at a time, of nights and backfills together.
 GPU = {

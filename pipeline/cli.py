@@ -216,7 +216,7 @@ def catalog(as_of: str | None) -> None:
 @cli.command()
 def status() -> None:
     """Tables, promoted model, cleaned and stale dates, last runs."""
-    from pipeline.report.console import print_status
+    from pipeline.console.lines import print_status
     from pipeline.steps.status import status as step
 
     print_status(step(_existing_lake()))
@@ -232,7 +232,7 @@ def explain(user: str, item: str | None, day: date | None, as_json: bool) -> Non
 
     Without --item and --date, all removals are explained.
     """
-    from pipeline.report.explanation import print_explanation, to_json
+    from pipeline.console.explanation import print_explanation, to_json
     from pipeline.steps.explain import explain as step
     from pipeline.storage.privacy import user_ids
 
@@ -289,7 +289,7 @@ def evaluate(day: date | None, part: Any, out: str | None, **asked: Any) -> None
 )
 def demo(folder: str, encoder: str) -> None:
     """Clean three nights of MovieLens-100K through Airflow, and show what was removed."""
-    from pipeline.report.console import print_demo
+    from pipeline.console.lines import print_demo
     from pipeline.steps.demo import demo as step
 
     print_demo(step(folder, encoder))

@@ -322,6 +322,8 @@ class EvaluateConfig(_Section):
         for name in ("seeds", "noise", "backbones"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty: name at least one")
+        if self.draws > len(self.seeds):
+            raise ValueError(f"draws {self.draws} need as many seeds, not {len(self.seeds)}")
         return self
 
 

@@ -172,17 +172,23 @@ RUNS = Table(
             _field(
                 col.STEP,
                 pa.string(),
-                "ingest, embed, train, score, publish, report, rollback, evaluate, drop, export, "
-                "erase",
+                "ingest, embed, train, compare, promote, models rollback, score, audit, publish, "
+                "report, rollback, evaluate, drop, export, erase, maintain",
             ),
-            _field(col.EVENT_DATE, pa.date32(), "cleaned or as-of date; null for ingest and embed"),
+            _field(
+                col.EVENT_DATE, pa.date32(), "cleaned or as-of date; null for a step without one"
+            ),
             _field(col.STATUS, pa.string(), "succeeded, unchanged or failed"),
             _field(col.STARTED_AT, TIMESTAMP, "when it began (UTC)"),
             _field(col.ENDED_AT, TIMESTAMP, "when it ended (UTC)"),
             _field(col.DURATION_S, pa.float64(), "seconds"),
             _field(col.COUNTS, pa.string(), "JSON: rows by outcome"),
             _field(col.INPUTS, pa.string(), "JSON: table -> snapshot version; files and digests"),
-            _field(col.OUTPUTS, pa.string(), "JSON: table -> snapshot version"),
+            _field(
+                col.OUTPUTS,
+                pa.string(),
+                "JSON: table -> snapshot version; a folder, page or model that was made",
+            ),
             _field(col.MODEL_VERSION, pa.string(), "model that was used or made; null without one"),
             _field(col.ENCODER_ID, pa.string(), "encoder that was used; null without one"),
             _field(col.CONFIG_DIGEST, pa.string(), "digest of the whole effective configuration"),

@@ -74,6 +74,15 @@ def read_sequences(
     return ordered.collect(engine="streaming")
 
 
+def rows_in_reach(
+    lake: Lake, settings: SequenceConfig, as_of: date, version: int
+) -> dict[str, int]:
+    """Date (ISO) -> interactions of it, for the dates that `read_sequences` reads as of `as_of`."""
+    earliest = as_of - timedelta(days=settings.history_days)
+    counts = lake.partition_rows(INTERACTIONS, version)
+    return {day.isoformat(): rows for day, rows in counts.items() if earliest < day <= as_of}
+
+
 def sequence_order(settings: SequenceConfig) -> tuple[pl.Expr, ...]:
     """Sort keys of a sequence: user, time, then the tie policy, then the identity.
 

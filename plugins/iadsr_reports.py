@@ -24,9 +24,9 @@ app = FastAPI(title="iadsr", openapi_url=None)
 def report(name: str) -> HTMLResponse:
     """One page of `<lake>/reports/`."""
     from pipeline.configuration import load
-    from pipeline.storage import files
+    from pipeline.storage import files, places
 
-    path = files.join(load().config.lake.path, "reports", name)
+    path = files.join(load().config.lake.path, places.REPORTS, name)
     if not (NAME.fullmatch(name) and files.exists(path)):
         raise HTTPException(404, "There is no such report: `iadsr report --date DATE` writes one.")
     return HTMLResponse(files.read_bytes(path))

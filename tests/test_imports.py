@@ -30,7 +30,7 @@ LAYERS = (
     {"evaluation", "page"},
     {"exports"},
     {"steps"},
-    {"report"},
+    {"console"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -1,1 +1,1 @@
-"""Groups of the command line beyond its steps, a small file each; `cli.py` registers them."""
+"""Commands in files of their own; the main steps and their order stand in `cli.py`."""

@@ -33,7 +33,7 @@ def backfill(
     Without --stale, --missing or --all: the dates never cleaned, and the stale ones. Run it again
     to go on where it was cut off.
     """
-    from pipeline.report.backfill import print_backfill
+    from pipeline.console.backfill import print_backfill
     from pipeline.steps import backfill as step
 
     lake = existing_lake()

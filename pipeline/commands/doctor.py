@@ -17,7 +17,7 @@ def doctor(as_json: bool) -> None:
 
     Exit code 2 if anything fails. A probe of the lake makes a table in it, and removes it.
     """
-    from pipeline.report.health import line
+    from pipeline.console.health import line
     from pipeline.steps.doctor import doctor as step
 
     checks = []

@@ -15,8 +15,8 @@ def encoders() -> None:
 @encoders.command("list")
 def list_() -> None:
     """What is stored under each encoder: texts, bytes, last use, and the models that need it."""
-    from pipeline.report.console import print_encoders
-    from pipeline.steps.stored import stored
+    from pipeline.console.lines import print_encoders
+    from pipeline.steps.encoders import stored
 
     print_encoders(stored(existing_lake()))
 
@@ -29,8 +29,8 @@ def drop(encoder_id: str, force: bool) -> None:
 
     The next `iadsr embed` with that encoder makes them again.
     """
-    from pipeline.report.console import print_dropped
-    from pipeline.steps.stored import drop as step
+    from pipeline.console.lines import print_dropped
+    from pipeline.steps.encoders import drop as step
 
     lake = existing_lake()
     print_dropped(step(session()[0], lake, encoder_id, force=force))

@@ -15,7 +15,7 @@ def erase(user: str, yes: bool) -> None:
     catalog --as-of). Sources and backups are not ours: delete the user there, too. What a source
     delivers of the user from now on is counted as erased, and not stored.
     """
-    from pipeline.report.erasure import print_erasure, print_survey
+    from pipeline.console.erasure import print_erasure, print_survey
     from pipeline.steps import erase as step
 
     lake = existing_lake()

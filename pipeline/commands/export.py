@@ -19,7 +19,7 @@ from pipeline.commands.session import existing_lake, session
 )
 @click.option(
     "--split",
-    type=click.Choice(["leave-one-out", "global-time"]),
+    type=click.Choice(["leave_one_out", "global_time"]),
     help="In parts as `iadsr evaluate` makes them, targets as they were before cleaning [whole].",
 )
 @click.option(

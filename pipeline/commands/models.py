@@ -14,7 +14,7 @@ def models() -> None:
 @models.command("list")
 def list_() -> None:
     """Every model: as of which date, when made, how much noise it found, and its standing."""
-    from pipeline.report.models import print_models
+    from pipeline.console.models import print_models
     from pipeline.steps.models import list_models
 
     print_models(list_models(existing_lake()))

@@ -4,7 +4,7 @@ from datetime import date
 
 import click
 
-from pipeline.commands.options import Day, date_option
+from pipeline.commands.options import Day, date_option, override_option
 from pipeline.commands.session import existing_lake, session
 
 
@@ -21,7 +21,7 @@ def list_(day: date | None, last: int) -> None:
 
     `iadsr catalog --as-of RUN` opens one, `iadsr diff RUN RUN` compares two.
     """
-    from pipeline.report.snapshots import print_states
+    from pipeline.console.snapshots import print_states
     from pipeline.storage.snapshots import is_readable, publications
 
     lake = existing_lake()
@@ -32,7 +32,8 @@ def list_(day: date | None, last: int) -> None:
 @click.command()
 @date_option
 @click.option("--to", metavar="RUN", required=True, help="The run that had published it.")
-def rollback(day: date, to: str) -> None:
+@override_option
+def rollback(day: date, to: str, reason: str | None) -> None:
     """Publish again what an earlier run made of one date, audited as any publication.
 
     The model in use stays as it is: a date that got late events since is stale, and cleaned again
@@ -41,7 +42,7 @@ def rollback(day: date, to: str) -> None:
     from pipeline.steps.rollback import rollback as step
 
     lake = existing_lake()
-    done = step(session()[0], lake, day, to)
+    done = step(session()[0], lake, day, to, reason)
     click.echo(f"{day} {'is already as' if done.status == 'unchanged' else 'is again as'} {to}")
 
 
@@ -55,7 +56,7 @@ def diff(before: str, after: str, day: date | None) -> None:
     Runs of one date are compared on that date, others on all dates that both have. Times (UTC) do,
     too.
     """
-    from pipeline.report.snapshots import print_diff
+    from pipeline.console.snapshots import print_diff
     from pipeline.steps.diff import diff as step
 
     print_diff(step(existing_lake(), before, after, day))

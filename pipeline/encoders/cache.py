@@ -17,8 +17,15 @@ from pipeline.storage.lake import Lake, conform, marker_number
 COMMIT_ATTEMPTS = 20  # each lost attempt means that another run got further
 
 
-def read_vectors(lake: Lake, encoder_id: str, item_ids: pl.Series | None = None) -> pl.DataFrame:
-    """Vectors of the items (default: of all), sorted by item.
+def read_vectors(
+    lake: Lake,
+    encoder_id: str,
+    item_ids: pl.Series | None = None,
+    *,
+    items_version: int | None = None,
+    embeddings_version: int | None = None,
+) -> pl.DataFrame:
+    """Vectors of the items (default: of all), sorted by item, as of these versions (default: now).
 
     An item without text, or whose text is not embedded yet, has no row.
 
@@ -26,8 +33,8 @@ def read_vectors(lake: Lake, encoder_id: str, item_ids: pl.Series | None = None)
     -------
     DataFrame of `item_id` and `vector` (pl.Array(pl.Float32, dimension)).
     """
-    items = lake.scan(ITEMS).filter(pl.col(col.TEXT_HASH).is_not_null())
-    stored = _stored(lake, encoder_id)
+    items = lake.scan(ITEMS, items_version).filter(pl.col(col.TEXT_HASH).is_not_null())
+    stored = _stored(lake, encoder_id, embeddings_version)
     if item_ids is not None:
         items = items.filter(pl.col(col.ITEM_ID).is_in(item_ids.unique().implode()))
         items = items.select(col.ITEM_ID, col.TEXT_HASH).collect().lazy()

@@ -84,9 +84,13 @@ def find(model: str) -> ModelFolder:
     else:
         folder = _installed(model)
     if not (folder.path / "config.json").is_file():
-        raise ConfigError(f'encoder.model "{model}": {folder.path} holds no config.json')
+        raise ConfigError(
+            f'encoder.model "{model}": {folder.path} holds no config.json: name a model\'s folder'
+        )
     if not any(folder.path.glob(WEIGHTS)):
-        raise ConfigError(f'encoder.model "{model}": {folder.path} holds no {WEIGHTS} weights')
+        raise ConfigError(
+            f'encoder.model "{model}": {folder.path} holds no {WEIGHTS} weights: convert the model'
+        )
     return folder
 
 

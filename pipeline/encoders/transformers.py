@@ -37,7 +37,7 @@ class TransformersEncoder:
         path = str(folder.path)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
         if not self._tokenizer.is_fast:
-            raise ConfigError(f"{folder.path} holds no tokenizer.json")
+            raise ConfigError(f"{folder.path} holds no tokenizer.json: save a fast tokenizer there")
         self._model: Any = AutoModel.from_pretrained(
             path, dtype=getattr(torch, config.dtype), local_files_only=True, use_safetensors=True
         ).eval()

@@ -15,11 +15,12 @@ from pipeline import reasons
 from pipeline.config import Config
 from pipeline.configuration import override
 from pipeline.evaluation.cells import Cells, code_digest, fingerprint
-from pipeline.evaluation.cleaning import SECTIONS, fold
+from pipeline.evaluation.cleaning import fold
 from pipeline.evaluation.detection import measured, with_strata
 from pipeline.evaluation.names import ARM, DETAIL, ROW, WITH_ALL, K
 from pipeline.models.batches import Prefixes
 from pipeline.models.calibration import CONTEXT, FEATURES, IDENTITY
+from pipeline.models.checkpoint import MADE_WITH
 from pipeline.models.decision import BLAME, decide_calibrated
 from pipeline.models.evidence import evidence
 from pipeline.models.model import thresholds_of
@@ -163,7 +164,7 @@ class _Bench:
 
     def fitted_by(self, config: Config) -> pl.DataFrame:
         """Measures with instruments of another configuration."""
-        changed = [n for n in SECTIONS if getattr(config, n) != getattr(self.config, n)]
+        changed = [n for n in MADE_WITH if getattr(config, n) != getattr(self.config, n)]
         return self.cells.get(
             "ablation",
             f"{self.label}, another [{'], ['.join(changed)}]",
@@ -198,7 +199,7 @@ class _Bench:
         }
 
     def _rests_on(self, config: Config) -> dict[str, object]:
-        return {**self._shared, "config": config.digest(*SECTIONS)}
+        return {**self._shared, "config": config.digest(*MADE_WITH)}
 
 
 def fold_evidence(

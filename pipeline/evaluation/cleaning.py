@@ -20,9 +20,6 @@ from pipeline.models.training import fit_model
 from pipeline.progress import progress
 from pipeline.sequences import COLUMNS
 
-# Sections of the configuration that a model is made by.
-SECTIONS = ("sequence", "model", "cloze", "train", "decision")
-
 
 def clean_log(
     config: Config, log: pl.DataFrame, vectors: pl.DataFrame, prefixes: Prefixes | None = None
@@ -32,8 +29,8 @@ def clean_log(
     Parameters
     ----------
     config : Config
-        Its `SECTIONS` make the models; `evaluate.folds` tells in how many parts the users are
-        judged.
+        Its `checkpoint.MADE_WITH` make the models; `evaluate.folds` tells in how many parts the
+        users are judged.
     log : pl.DataFrame
         `row` and the columns of `pipeline.sequences.COLUMNS`, sorted by user in sequence order.
         No other column is looked at.

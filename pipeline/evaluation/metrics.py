@@ -41,11 +41,6 @@ class Recovery:
     gap: Estimate  # oracle - noisy
     gap_errors: float
 
-    @property
-    def meaningful(self) -> bool:
-        """True if oracle - noisy stands at least `MIN_GAP_ERRORS` standard errors above zero."""
-        return self.gap_errors >= MIN_GAP_ERRORS
-
 
 def columns() -> list[tuple[str, str, int]]:
     """(column, metric, k) of each value that `per_user` gives: ("HR@5", "HR", 5), ..."""

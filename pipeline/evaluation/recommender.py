@@ -202,14 +202,8 @@ def _training_rows(
 
 
 @torch.inference_mode()
-def ranks(
-    fitted: FittedRecommender,
-    history: pl.DataFrame,
-    targets: pl.DataFrame,
-    *,
-    mask_seen: bool = True,
-) -> pl.DataFrame:
-    """Rank of each user's target among all items of the vocabulary.
+def ranks(fitted: FittedRecommender, history: pl.DataFrame, targets: pl.DataFrame) -> pl.DataFrame:
+    """Rank of each user's target among all items of the vocabulary but those in the history.
 
     Parameters
     ----------
@@ -217,11 +211,10 @@ def ranks(
         As `fit_recommender` gives it.
     history : pl.DataFrame
         user_id, item_id, context, sorted like `train`; of the context the last `max_length`
-        items are read. Users without any are ranked for by the state before the first item.
+        items are read; what is no context is left out of the ranking, too. Users without any are
+        ranked for by the state before the first item.
     targets : pl.DataFrame
         user_id, item_id: one row per user.
-    mask_seen : bool
-        Leave items of the user's history, context or not, out of the ranking (never the target).
 
     Returns
     -------
@@ -237,7 +230,7 @@ def ranks(
     )
     target_U = number_items(targets, known)
     read = _Histories.of(rows.filter(CONTEXT), known, len(target_U))
-    seen = _Histories.of(rows, known, len(target_U)) if mask_seen else None
+    seen = _Histories.of(rows, known, len(target_U))
     rank_U = torch.zeros(len(target_U), dtype=torch.long)
     chosen_U = torch.nonzero(target_U)[:, 0]
     chosen_U = chosen_U[read.length_U[chosen_U].argsort(stable=True)]
@@ -246,10 +239,9 @@ def ranks(
         score_BV = state_BD @ fitted.backbone.items.weight.T
         own_B1 = score_BV.gather(1, target_U[user_B].unsqueeze(-1))
         score_BV[:, 0] = -torch.inf
-        if seen is not None:
-            row_H, place_H = seen.rows(user_B)
-            score_BV[row_H, seen.item_N[place_H]] = -torch.inf
-            score_BV.scatter_(1, target_U[user_B].unsqueeze(-1), own_B1)
+        row_H, place_H = seen.rows(user_B)
+        score_BV[row_H, seen.item_N[place_H]] = -torch.inf
+        score_BV.scatter_(1, target_U[user_B].unsqueeze(-1), own_B1)  # also one that was seen
         rank_U[user_B] = (score_BV >= own_B1).sum(dim=1)
     rank = pl.Series(RANK, rank_U.numpy())
     return targets.select(col.USER_ID, rank.replace(0, None))

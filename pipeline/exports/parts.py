@@ -15,7 +15,7 @@ from pipeline.config import EvaluateConfig
 from pipeline.evaluation.splits import Split, global_time, leave_one_out
 from pipeline.exports.log import KEPT, WEIGHT, Log
 
-SplitName = Literal["leave-one-out", "global-time"]
+SplitName = Literal["leave_one_out", "global_time"]
 
 WHOLE = "interactions"  # the one part of an export without a split
 TRAIN, VALID, TEST = "train", "valid", "test"
@@ -50,7 +50,7 @@ def divide(
         whole = ({WHOLE: _learned(chunk, weights=weights)} for chunk in log.chunks())
         return Division((WHOLE,), whole, {})
     frame = log.read(log.users)
-    if split == "leave-one-out":
+    if split == "leave_one_out":
         found = leave_one_out(frame)
     else:
         found = global_time(
@@ -58,7 +58,7 @@ def divide(
         )
     parts = {TRAIN: _learned(found.train, weights=weights)}
     parts |= {name: _whole(rows) for name, rows in _targets(frame, found).items()}
-    if split == "global-time":
+    if split == "global_time":
         parts[BETWEEN] = _whole(found.between)
     return Division(tuple(parts), iter([parts]), found.counts)
 

@@ -1,4 +1,6 @@
-"""What every backbone offers: a causal state per position, a pooled state, scores of items.
+"""What every backbone offers: a causal state per position, and a pooled state.
+
+An item's score is the product of its vector and the state before it.
 
 A new backbone is one new file with one subclass, and one line in `backbones.py`.
 """
@@ -37,8 +39,3 @@ class Backbone(nn.Module, ABC):
         The maximum over real positions only.
         """
         return maximum(c_BLD, mask_BL)
-
-    def scores(self, c_ND: Tensor, item_M: Tensor) -> Tensor:
-        """Logits (N, M) of the given items as the next one."""
-        logit_NM: Tensor = c_ND @ self.items(item_M).T
-        return logit_NM

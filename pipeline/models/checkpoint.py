@@ -24,7 +24,9 @@ CHAMPION = "champion.json"
 CARD = "card.json"
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.parquet"
-SECTIONS = ("sequence", "model", "cloze", "decision")  # that a model is used with
+# Sections of the configuration that a model is made with, and those that it decides with.
+MADE_WITH = ("sequence", "model", "cloze", "train", "decision")
+USED_WITH = ("sequence", "model", "cloze", "decision")
 
 
 def save(lake: Lake, model: "Model") -> str:
@@ -89,7 +91,7 @@ def read_card(lake: Lake, version: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f'no model "{version}" in {lake.root} (run "iadsr train")') from None
     card: dict[str, Any] = json.loads(content)
-    absent = [name for name in SECTIONS if name not in card["config"]]
+    absent = [name for name in USED_WITH if name not in card["config"]]
     if absent:
         raise UserError(
             f'model "{version}" in {lake.root} was made by an older version, which had no '

@@ -128,12 +128,11 @@ def rank_last(aligner: Aligner, sequences: Sequences, max_length: int) -> dict[s
     ends = torch.isin(cut.start_W + cut.length_W - 1, last) & (cut.length_W > 1)
     ends &= sequences.item_N[cut.start_W + cut.length_W - 1] > 0
     ranks = []
-    everything_V = torch.arange(1, aligner.backbone.items.num_embeddings)
     for chosen_B in torch.split(torch.nonzero(ends)[:, 0], RANKING_ROWS):
         batch = gather(sequences, cut, chosen_B)
         row_B, last_B = torch.arange(len(chosen_B)), batch.mask_BL.sum(dim=1) - 1
         state_BD = aligner.backbone.states(batch.item_BL)[row_B, last_B - 1]
-        score_BV = aligner.backbone.scores(state_BD, everything_V)
+        score_BV = state_BD @ aligner.backbone.items.weight[1:].T
         own_B = score_BV.gather(1, batch.item_BL[row_B, last_B].unsqueeze(-1) - 1)
         ranks.append((score_BV >= own_B).sum(dim=1))
     rank_N = torch.cat(ranks).double() if ranks else torch.full((1,), torch.inf).double()

@@ -13,8 +13,10 @@ from torch import Tensor
 from pipeline.config import SoftmaxConfig
 from pipeline.models.backbone import Backbone
 
-# Logits of one block of the softmax: what the processor's cache holds, and a bound of memory.
+# Logits of one block of the softmax: what the processor's cache holds.
 BLOCK = 2**19
+# Terms of a softmax that are kept for its backward pass: 64 MiB in float32.
+KEPT = 2**24
 
 
 @dataclass(frozen=True)
@@ -78,28 +80,33 @@ def softmax_loss(
 class _LogSumExp(torch.autograd.Function):
     """log sum over m of exp(x_n . y_m + bias_m), in blocks, each row without one column (-1: none).
 
-    The logits are computed anew in the backward pass: they are never all in memory, and a block
-    that the cache holds takes half the time.
+    A block that the cache holds takes half the time. The terms are kept for the backward pass, a
+    third of the time less, unless they are many: then they are computed anew.
     """
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, y_MD: Tensor, bias_M: Tensor, column_N: Tensor) -> Tensor:
         found_N = torch.empty_like(x_ND[:, 0])
+        ctx.kept = []
         for rows in _blocks(len(x_ND), len(y_MD)):
-            logit_RM = _logits(x_ND[rows], y_MD, bias_M, column_N[rows])
-            found_N[rows] = logit_RM.logsumexp(dim=1)
-        ctx.save_for_backward(x_ND, y_MD, bias_M, column_N, found_N)
+            top_R1, term_RM, total_R1 = _terms(x_ND[rows], y_MD, bias_M, column_N[rows])
+            found_N[rows] = (top_R1 + total_R1.log())[:, 0]
+            if len(x_ND) * len(y_MD) <= KEPT:
+                ctx.kept.append((term_RM, total_R1))
+        ctx.save_for_backward(x_ND, y_MD, bias_M, column_N)
         return found_N
 
     @staticmethod
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x_ND, y_MD, bias_M, column_N, found_N = ctx.saved_tensors
+        x_ND, y_MD, bias_M, column_N = ctx.saved_tensors
         x_grad_ND, y_grad_MD = torch.empty_like(x_ND), torch.zeros_like(y_MD)
-        # A row whose only column is left out has the sum 0: its share of the gradient is none.
-        found_N = found_N.masked_fill(found_N == -torch.inf, 0)
-        for rows in _blocks(len(x_ND), len(y_MD)):
-            logit_RM = _logits(x_ND[rows], y_MD, bias_M, column_N[rows])
-            share_RM = logit_RM.sub_(found_N[rows, None]).exp_().mul_(grad_N[rows, None])
+        for block, rows in enumerate(_blocks(len(x_ND), len(y_MD))):
+            if ctx.kept:
+                term_RM, total_R1 = ctx.kept[block]
+            else:
+                _, term_RM, total_R1 = _terms(x_ND[rows], y_MD, bias_M, column_N[rows])
+            # Of a row whose only column is left out all is 0; any other has a term that is 1.
+            share_RM = term_RM * (grad_N[rows, None] / total_R1.clamp(min=1))
             x_grad_ND[rows] = share_RM @ y_MD
             y_grad_MD.addmm_(share_RM.T, x_ND[rows])
         return x_grad_ND, y_grad_MD, None, None
@@ -110,11 +117,16 @@ def _blocks(rows: int, columns: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, rows, step)]
 
 
-def _logits(x_RD: Tensor, y_MD: Tensor, bias_M: Tensor, column_R: Tensor) -> Tensor:
+def _terms(
+    x_RD: Tensor, y_MD: Tensor, bias_M: Tensor, column_R: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest logit of each row (R, 1), exp(logit - largest) (R, M), and its sum (R, 1)."""
     logit_RM = torch.addmm(bias_M, x_RD, y_MD.T)
     row_H = torch.nonzero(column_R >= 0)[:, 0]
     logit_RM[row_H, column_R[row_H]] = -torch.inf
-    return logit_RM
+    top_R1 = logit_RM.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(logit_RM.dtype).min)
+    term_RM = logit_RM.sub_(top_R1).exp_()
+    return top_R1, term_RM, term_RM.sum(dim=1, keepdim=True)
 
 
 def info_nce(a_ND: Tensor, b_ND: Tensor, temperature: float) -> Tensor:

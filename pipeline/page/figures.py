@@ -8,13 +8,13 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import BAND_DAYS, Config
-from pipeline.storage import catalog, files
+from pipeline.storage import catalog, files, places
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import answer, statements
 
 COOKBOOK = ("most_certain_removals", "narrowest_keeps")
 LISTED = 10  # of each
-RESULTS, MEASURED = "results.parquet", "usefulness"  # of an evaluation
+MEASURED = "usefulness"  # asked of an evaluation
 
 Rows = list[dict[str, Any]]
 
@@ -51,7 +51,7 @@ def figures(config: Config, lake: Lake, first: date, last: date) -> dict[str, Ro
 
 def _results(evaluation: Rows) -> pl.DataFrame | None:
     """What the newest evaluation measured; None without one, or where its folder is gone."""
-    path = files.join(evaluation[0]["folder"], RESULTS) if evaluation else ""
+    path = files.join(evaluation[0]["folder"], places.RESULTS) if evaluation else ""
     if not (path and files.exists(path)):
         return None
     return pl.read_parquet(io.BytesIO(files.read_bytes(path)))

@@ -9,14 +9,10 @@ from collections.abc import Mapping
 from pipeline import columns as col
 from pipeline.config import SourceConfig
 from pipeline.sources.delimited import delimited_layout, split_header
-from pipeline.sources.layout import Layout, Spec
+from pipeline.sources.layout import LOG_NAMES, Layout, Spec
 
 _Names = Mapping[str, tuple[str, ...]]
 
-_LOG: _Names = {
-    col.EVENT_TIME: (col.EVENT_TIME, "timestamp", "time"),
-    col.VALUE: (col.VALUE, "rating"),
-}
 _HEADERLESS_LOG: _Names = {col.USER_ID: ("1",), col.ITEM_ID: ("2",), col.EVENT_TIME: ("3",)}
 _CATALOGUE: _Names = {
     col.ITEM_ID: (col.ITEM_ID, "ItemID", "id"),
@@ -30,7 +26,7 @@ def layout(first: bytes, spec: Spec, file: str) -> Layout:
     log = isinstance(spec, SourceConfig)
     found = split_header(first, spec.separator, quoted=True)
     if spec.header:
-        defaults = _LOG if log else _CATALOGUE
+        defaults = LOG_NAMES if log else _CATALOGUE
     else:
         found = [str(position + 1) for position in range(len(found))]
         defaults = _HEADERLESS_LOG if log else _HEADERLESS_CATALOGUE

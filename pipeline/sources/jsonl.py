@@ -9,23 +9,19 @@ from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
 from pipeline.sources import reasons
 from pipeline.sources.delimited import decode
-from pipeline.sources.layout import Layout, Row, Spec, resolve
+from pipeline.sources.layout import LOG_NAMES, Layout, Row, Spec, resolve
 from pipeline.sources.reasons import RowRejectedError
 
 Read = Callable[[bytes], dict[str, Any]]
 Names = Mapping[str, tuple[str, ...]]
 
-_LOG: Names = {
-    col.EVENT_TIME: (col.EVENT_TIME, "timestamp", "time"),
-    col.VALUE: (col.VALUE, "rating"),
-}
 _CATALOGUE: Names = {col.ITEM_ID: (col.ITEM_ID, "id"), col.TITLE: (col.TITLE, "name")}
 
 
 def layout(first: bytes, spec: Spec, file: str) -> Layout:
     """Layout by the first object. Raises SourceError if it is none, or lacks a needed field."""
     record = first_object(first, read_object, file, "jsonl")
-    defaults = _LOG if isinstance(spec, SourceConfig) else _CATALOGUE
+    defaults = LOG_NAMES if isinstance(spec, SourceConfig) else _CATALOGUE
     mapping = resolve(list(record), defaults, spec, file)
     keys = {name: (key,) for name, key in mapping.items()}
     return Layout(fields=tuple(mapping), split=splitter(keys, read_object))

@@ -15,6 +15,11 @@ from pipeline.schemas import INTERACTIONS
 Spec = SourceConfig | CatalogueConfig
 Row = Sequence[str | None]
 
+# A log's columns by our names, and by what else they are called in files whose columns have names.
+LOG_NAMES: Mapping[str, tuple[str, ...]] = {
+    col.EVENT_TIME: (col.EVENT_TIME, "timestamp", "time"),
+    col.VALUE: (col.VALUE, "rating"),
+}
 NEEDED_OF_LOG = (col.USER_ID, col.ITEM_ID, col.EVENT_TIME)
 OPTIONAL_OF_LOG = (col.EVENT_TYPE, col.VALUE)
 NEEDED_OF_CATALOGUE = (col.ITEM_ID, col.TITLE)

@@ -17,16 +17,11 @@ from pipeline import columns as col
 from pipeline.config import SourceConfig, TimeUnit
 from pipeline.errors import SourceError
 from pipeline.sources import reasons
-from pipeline.sources.layout import Layout, Row, Spec, resolve
+from pipeline.sources.layout import LOG_NAMES, Layout, Row, Spec, resolve
 from pipeline.sources.reasons import RowRejectedError
 from pipeline.sources.text import ABSENT_VALUE, Lines, open_bytes
 
 BATCH_ROWS = 1 << 18
-
-_LOG = {
-    col.EVENT_TIME: (col.EVENT_TIME, "timestamp", "time"),
-    col.VALUE: (col.VALUE, "rating"),
-}
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def open_parquet(file: str, spec: Spec) -> tuple[Layout, Iterator[pl.DataFrame],
     hive = dict(part.split("=", 1) for part in file.split("/")[:-1] if "=" in part)
     schema = _schema(file)
     found = [*schema.names, *(key for key in hive if key not in schema.names)]
-    mapping = resolve(found, _LOG if isinstance(spec, SourceConfig) else {}, spec, file)
+    mapping = resolve(found, LOG_NAMES if isinstance(spec, SourceConfig) else {}, spec, file)
     time: TimeUnit | None = None
     column = mapping.get(col.EVENT_TIME, "")
     if column in schema.names and pa.types.is_temporal(schema.field(column).type):

@@ -32,12 +32,13 @@ def audit(
     scored: pl.DataFrame,
     clean: pl.DataFrame,
     override: str | None = None,
+    again: str,
 ) -> dict[str, list[dict[str, Any]]]:
     """Check what is about to be published for `day`.
 
     The queries see the tables `interactions`, `scored`, `clean` (all of that date),
     `recent_nights` and `recent_strata` (what was usual on the published dates before it),
-    `reasons` and `settings`.
+    `reasons` and `settings`. `again` is the command that publishes with an override.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def audit(
     if refused and not override:
         raise GateError(
             f"{day}: {told}. Nothing was published; what stood for this date still stands. "
-            f'To publish it all the same: `iadsr publish --date {day} --override "REASON"`'
+            f'To publish it all the same: `{again} --override "REASON"`'
         )
     if refused:
         logger.warning("%s: published all the same (%s): %s", day, override, told)

@@ -19,7 +19,7 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.errors import ContractError, IadsrError, UserError
+from pipeline.errors import IadsrError, UserError
 from pipeline.progress import logger, progress
 from pipeline.schemas import INTERACTIONS, RUNS
 from pipeline.steps.embed import embed
@@ -95,10 +95,10 @@ def run_backfill(
 
     Raises
     ------
-    ContractError
-        Some dates failed; the message names the first of them and why.
+    IadsrError
+        Some dates failed; the message names the first of them and why, the class is its own.
     """
-    failed: dict[date, str] = {}
+    failed: dict[date, IadsrError] = {}
     with progress(len(days), "backfill", "dates") as bar:
         for day, error in _outcomes(config, lake, days, parallel, model_version):
             if error:
@@ -109,7 +109,7 @@ def run_backfill(
         named = ", ".join(str(day) for day in sorted(failed)[:SHOWN_FAILURES])
         more = "" if len(failed) <= SHOWN_FAILURES else ", ..."
         first = failed[min(failed)]
-        raise ContractError(
+        raise type(first)(
             f"{len(failed)} of {len(days)} dates failed ({named}{more}); the others are done. "
             f"The first: {first}"
         )
@@ -118,8 +118,8 @@ def run_backfill(
 
 def _outcomes(
     config: Config, lake: Lake, days: list[date], parallel: int, model_version: str | None
-) -> Iterator[tuple[date, str | None]]:
-    """Each date as it is done, with the line that says why it failed, if it did."""
+) -> Iterator[tuple[date, IadsrError | None]]:
+    """Each date as it is done, with the error that stopped it, if one did."""
     if parallel == 1:
         for day in days:
             yield day, _attempt(config, lake, day, model_version)
@@ -133,7 +133,7 @@ def _outcomes(
         parallel, mp_context=get_context("spawn"), initializer=_worker, initargs=(os.getpid(),)
     )
     try:
-        waiting: dict[Future[str | None], date] = {
+        waiting: dict[Future[IadsrError | None], date] = {
             pool.submit(_in_worker, *work, day): day for day in days
         }
         for done in as_completed(waiting):
@@ -148,15 +148,15 @@ def _worker(parent: int) -> None:
     assert os.getppid() == parent
 
 
-def _in_worker(settings: str, root: str, model_version: str | None, day: date) -> str | None:
+def _in_worker(settings: str, root: str, model_version: str | None, day: date) -> IadsrError | None:
     return _attempt(Config.model_validate_json(settings), Lake(root), day, model_version)
 
 
-def _attempt(config: Config, lake: Lake, day: date, model_version: str | None) -> str | None:
+def _attempt(config: Config, lake: Lake, day: date, model_version: str | None) -> IadsrError | None:
     try:
         clean(config, lake, day, model_version)
     except IadsrError as error:
-        return str(error)
+        return error
     return None
 
 

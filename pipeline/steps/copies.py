@@ -14,12 +14,10 @@ from pipeline.evaluation.cells import FOLDER as CELLS
 from pipeline.progress import progress
 from pipeline.schemas import ITEM_EMBEDDINGS, RUNS
 from pipeline.steps.export import STEP as EXPORT
-from pipeline.steps.export import known_exports
-from pipeline.storage import files, staging
+from pipeline.steps.export import known_exports, unfinished_exports
+from pipeline.storage import files, places, staging
 from pipeline.storage.lake import Lake
 from pipeline.storage.search import Needle
-
-EVALUATIONS, REPORTS = "evaluations", "reports"  # folders of the lake
 
 Sized = list[tuple[str, int]]
 
@@ -30,7 +28,7 @@ class Copies:
 
     holding: list[str]  # staged shards, cells of evaluations: they are made again at need
     outdated: list[str]  # reports that name the user, catalogues of states that cannot be read
-    exports: list[str]  # folders
+    exports: list[str]  # folders, those too that a killed run left half written
 
 
 def everything(config: Config, lake: Lake) -> Sized:
@@ -38,7 +36,7 @@ def everything(config: Config, lake: Lake) -> Sized:
     found = [
         *files.walk(lake.root),
         *_catalogues(config, lake),
-        *(each for folder in known_exports(lake) for each in files.walk(folder)),
+        *(each for folder in _exports(lake) for each in files.walk(folder)),
         *(each for folder in _evaluations(lake) for each in files.walk(files.join(folder, CELLS))),
     ]
     return sorted({path: size for path, size, _ in found}.items())
@@ -52,7 +50,7 @@ def find(config: Config, lake: Lake, needle: Needle, since: datetime) -> Copies:
         held = needle.search(there, bar).held
     reports = [
         path
-        for path, _, changed in files.walk(lake.path(REPORTS))
+        for path, _, changed in files.walk(lake.path(places.REPORTS))
         if changed < since and needle.within(files.read_bytes(path))
     ]
     catalogues = [
@@ -62,6 +60,7 @@ def find(config: Config, lake: Lake, needle: Needle, since: datetime) -> Copies:
     ]
     written = _last_runs(lake, EXPORT)
     exports = [folder for folder in known_exports(lake) if written[folder] < since]
+    exports += unfinished_exports(lake)
     return Copies(sorted({hit.path for hit in held}), sorted([*reports, *catalogues]), exports)
 
 
@@ -79,6 +78,10 @@ def drop_prefixes(lake: Lake) -> list[str]:
     return dropped
 
 
+def _exports(lake: Lake) -> list[str]:
+    return [*known_exports(lake), *unfinished_exports(lake)]
+
+
 def _catalogues(config: Config, lake: Lake) -> list[files.Entry]:
     """The newest one, and those of single states (`--as-of`)."""
     folder = config.lake.catalog or lake.root
@@ -92,7 +95,7 @@ def _catalogues(config: Config, lake: Lake) -> list[files.Entry]:
 
 def _evaluations(lake: Lake) -> set[str]:
     """Folders of evaluations, which `iadsr evaluate --out` may have put anywhere."""
-    below = lake.path(EVALUATIONS)
+    below = lake.path(places.EVALUATIONS)
     known = {files.join(below, name) for name in files.list_folders(below)}
     return known | set(_last_runs(lake, "evaluate"))
 

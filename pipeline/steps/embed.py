@@ -126,7 +126,7 @@ def _refuse(found: str, rows: NDArray[np.bool_], chunk: pl.DataFrame, writer: Ve
     named = ", ".join(repr(item) for item in items) or "none: joined texts"
     raise ContractError(
         f"{writer.encoder_id} gave {found} (items {named}, ...); "
-        "none of these texts' vectors was stored"
+        "none of these texts' vectors was stored: check encoder.model and encoder.dtype"
     )
 
 

@@ -4,7 +4,7 @@ import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from pipeline.encoders.cache import read_vectors
 from pipeline.errors import UserError
 from pipeline.evaluation import ablation, names, results, usefulness
 from pipeline.evaluation.cells import Cells, code_digest, fingerprint
-from pipeline.evaluation.cleaning import SECTIONS, clean_log
+from pipeline.evaluation.cleaning import clean_log
 from pipeline.evaluation.detection import detect
 from pipeline.evaluation.noise import Noise, noisy_log, parse
 from pipeline.evaluation.plots import plots
@@ -28,17 +28,17 @@ from pipeline.evaluation.report import markdown
 from pipeline.evaluation.splits import Split, global_time, leave_one_out, undivided
 from pipeline.evaluation.unseen import Unseen
 from pipeline.models.batches import Prefixes
+from pipeline.models.checkpoint import MADE_WITH
 from pipeline.progress import Progress, logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS
-from pipeline.sequences import read_sequences
+from pipeline.sequences import read_sequences, rows_in_reach
 from pipeline.steps.prefixes import reading_prefixes
-from pipeline.storage import files, runs
+from pipeline.storage import files, places, runs
 from pipeline.storage.lake import Lake
 
 Part = Literal["detection", "usefulness", "ablation", "all"]
 
-FOLDER = "evaluations"
-RESULTS, REPORT = "results.parquet", "report.md"
+REPORT = "report.md"
 NEED_NOISE = ("detection", "ablation")  # that is known
 
 
@@ -99,7 +99,7 @@ def evaluate(
     as_of = as_of or _newest(lake)
     origin = _origin(config, lake, as_of)
     same = {name: value for name, value in origin.items() if name != "interactions_version"}
-    folder = out or lake.path(FOLDER, f"{as_of}-{digest(same, 16)}")
+    folder = out or lake.path(places.EVALUATIONS, f"{as_of}-{digest(same, 16)}")
     asked = {"origin": same, "asked": config.digest("evaluate", "recommender"), "part": part}
     run = runs.Run(runs.run_id("evaluate", asked, as_of), "evaluate", as_of)
     run.encoder_id, run.inputs, run.outputs = origin["encoder_id"], origin, {"folder": folder}
@@ -132,15 +132,13 @@ def _newest(lake: Lake) -> date:
 def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
     """What the evaluation reads, and how it is set, but for what is asked of it."""
     interactions = lake.version(INTERACTIONS)
-    earliest = as_of - timedelta(days=config.sequence.history_days)
-    rows = lake.partition_rows(INTERACTIONS, interactions)
     return {
         "as_of": as_of.isoformat(),
         "interactions_version": interactions,
-        "history": digest({str(d): n for d, n in rows.items() if earliest < d <= as_of}, 16),
+        "history": digest(rows_in_reach(lake, config.sequence, as_of, interactions), 16),
         "items": lake.version(ITEMS),
         "encoder_id": name_encoder(config.encoder),
-        "config_digest": config.digest(*SECTIONS),
+        "config_digest": config.digest(*MADE_WITH),
         "code_version": __version__,
     }
 
@@ -222,7 +220,7 @@ def _unseen(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
             continue
         found = {}
         for seed, bench in benches.items():
-            rests_on = {**shared, "config": bench.config.digest(*SECTIONS), "noise": str(noise)}
+            rests_on = {**shared, "config": bench.config.digest(*MADE_WITH), "noise": str(noise)}
             label = f"{noise}, seed {seed}"
             found[seed] = work.cells.get(
                 "unseen", label, rests_on, partial(bench.detect, noise, seed)
@@ -251,7 +249,7 @@ def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
     log = noisy_log(work.split, noise, seed, work.vectors)
     rests_on = {
         "data": [fingerprint(log), work.vectors_digest],
-        "config": config.digest(*SECTIONS),
+        "config": config.digest(*MADE_WITH),
         "folds": config.evaluate.folds,
         "code": code_digest("pipeline.evaluation.cleaning"),
     }
@@ -274,7 +272,7 @@ def _detected(work: _Work, noise: Noise, seed: int, log: pl.DataFrame) -> pl.Dat
     config = _seeded(work.config, seed)
     rests_on = {
         "data": [fingerprint(log), work.vectors_digest],
-        "config": config.digest(*SECTIONS),
+        "config": config.digest(*MADE_WITH),
         "code": code_digest("pipeline.evaluation.detection"),
     }
     found = work.cells.get(
@@ -377,7 +375,7 @@ def _write(folder: str, table: pl.DataFrame) -> None:
     """The table first: report and pictures are made from it alone."""
     buffer = io.BytesIO()
     table.write_parquet(buffer)
-    files.write_bytes(files.join(folder, RESULTS), buffer.getvalue())
+    files.write_bytes(files.join(folder, places.RESULTS), buffer.getvalue())
     pictures = plots(table)
     for name, content in pictures.items():
         files.write_bytes(files.join(folder, name), content)

@@ -3,8 +3,8 @@
 An export is a folder whose `manifest.json` says `"format": "iadsr-export/1"`; a folder without it
 is none of ours, and never replaced or removed. Each one that was written is a row of `runs` (step
 "export") whose outputs name the folder: `{"folder": "/absolute/path or s3://..."}`. Whoever has to
-find all of them (`iadsr erase`) asks `known_exports`; what a killed run left beside a folder,
-`storage.folders.leftovers`.
+find all of them (`iadsr erase`) asks `known_exports`, and `unfinished_exports` for what killed runs
+left.
 """
 
 import json
@@ -37,13 +37,12 @@ from pipeline.exports.parts import Division, Parts, SplitName, divide
 from pipeline.progress import Progress, logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.status import stale_dates
-from pipeline.storage import catalog, folders, runs, snapshots
+from pipeline.storage import catalog, folders, places, runs, snapshots
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import answer, statements
 from pipeline.storage.views import Snapshot
 
 STEP = "export"
-FOLDER = "exports"  # below the lake, where no other is asked for
 READ = (INTERACTIONS, ITEMS, SCORED_INTERACTIONS)
 
 
@@ -93,7 +92,7 @@ def export(config: Config, lake: Lake, request: Request, out: str | None = None)
     ConflictError
         Another export was put into the same folder at the same time.
     """
-    target = folders.resolve(out or lake.path(FOLDER, request.library))
+    target = folders.resolve(out or _default(lake, request.library))
     if not folders.is_free(target) and read_manifest(target) is None:
         raise UserError(
             f"{target} holds something that is no export (no {MANIFEST} of {FORMAT}): it is not "
@@ -122,10 +121,26 @@ def export(config: Config, lake: Lake, request: Request, out: str | None = None)
 
 def known_exports(lake: Lake) -> list[str]:
     """Folders of all exports of this lake that are still there, sorted. Reads `runs`."""
+    return sorted(folder for folder in _named(lake) if read_manifest(folder) is not None)
+
+
+def unfinished_exports(lake: Lake) -> list[str]:
+    """Folders that runs which were killed, or are still at work, have filled so far, sorted.
+
+    Beside every folder that `runs` names, and beside those of the lake.
+    """
+    targets = _named(lake) | {_default(lake, library) for library in FORMATS}
+    return sorted(str(left) for target in targets for left in folders.leftovers(target))
+
+
+def _named(lake: Lake) -> set[str]:
     exported = lake.scan(RUNS).filter(pl.col(col.STEP) == STEP)
     written = exported.select(col.OUTPUTS).unique().collect().to_series()
-    named = {json.loads(outputs)["folder"] for outputs in written}
-    return sorted(folder for folder in named if read_manifest(folder) is not None)
+    return {json.loads(outputs)["folder"] for outputs in written}
+
+
+def _default(lake: Lake, library: str) -> str:
+    return lake.path(places.EXPORTS, library)
 
 
 def _dates(

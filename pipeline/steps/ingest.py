@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from pipeline import columns as col
 from pipeline.config import CatalogueConfig, Config, SourceConfig
 from pipeline.digests import digest
-from pipeline.errors import ConflictError, ContractError, SourceError
+from pipeline.errors import ConflictError, ContractError, UserError
 from pipeline.progress import logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS, Table
 from pipeline.sources import FORMATS, SUFFIXES
@@ -169,7 +169,7 @@ def _chosen(config: Config, names: Sequence[str]) -> list[tuple[str, Spec]]:
     for name in names:
         if name not in dict(known):
             listed = ", ".join(name for name, _ in known) or "none"
-            raise SourceError(f'no source or catalogue "{name}" is configured (known: {listed})')
+            raise UserError(f'no source or catalogue "{name}" is configured (known: {listed})')
     chosen = [(name, spec) for name, spec in known if not names or name in names]
     for name, spec in chosen:
         check_spec(name, spec)

@@ -1,10 +1,10 @@
 """What cleaning one date will read: the snapshots, the model, the name of the work."""
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Config, SequenceConfig
 from pipeline.digests import digest
 from pipeline.errors import UserError
 from pipeline.models import checkpoint
@@ -16,12 +16,10 @@ from pipeline.schemas import (
     ITEMS,
     SCORED_INTERACTIONS,
 )
+from pipeline.sequences import rows_in_reach
 from pipeline.storage import runs
 from pipeline.storage.catalog import date_marker
 from pipeline.storage.lake import Lake, correction_key, marker_number
-
-# A model decides with the settings it was trained and calibrated with.
-DECIDING_SECTIONS = ("sequence", "model", "cloze", "decision")
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,11 @@ class Plan:
     model_version: str
     encoder_id: str
     config_digest: str
+
+    @property
+    def options(self) -> str:
+        """What names this work to `iadsr score` and `iadsr publish`."""
+        return f"--date {self.day} --model {self.model_version}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a scheduler to hand from task to task."""
@@ -78,11 +81,9 @@ def plan(
     encoder_id = str(card["encoder_id"])
     interactions, items = lake.version(INTERACTIONS), lake.version(ITEMS)
     embeddings = lake.version(ITEM_EMBEDDINGS)
-    earliest = day - timedelta(days=card["config"]["sequence"]["history_days"])
-    counts = lake.partition_rows(INTERACTIONS, interactions)
-    history = {str(d): n for d, n in counts.items() if earliest < d <= day}
+    settings = SequenceConfig.model_validate(card["config"]["sequence"])
     inputs = {
-        "history": history,
+        "history": rows_in_reach(lake, settings, day, interactions),
         "items": items,
         "vectors": lake.partition_rows(ITEM_EMBEDDINGS, embeddings).get(encoder_id, 0),
         "model": version,
@@ -99,13 +100,13 @@ def plan(
         embeddings_version=embeddings,
         model_version=version,
         encoder_id=encoder_id,
-        config_digest=digest({name: card["config"][name] for name in DECIDING_SECTIONS}),
+        config_digest=digest({name: card["config"][name] for name in checkpoint.USED_WITH}),
     )
 
 
 def _warn_of_changes(config: Config, card: dict[str, Any]) -> None:
     current = config.model_dump(mode="json")
-    changed = [name for name in DECIDING_SECTIONS if current[name] != card["config"][name]]
+    changed = [name for name in checkpoint.USED_WITH if current[name] != card["config"][name]]
     if changed:
         logger.warning(
             "configuration of [%s] differs from what %s was trained with: the model's own is used "

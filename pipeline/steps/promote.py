@@ -103,7 +103,7 @@ def rollback(config: Config, lake: Lake, reason: str) -> str:
     """
     current = checkpoint.champion(lake)
     inputs = {"champion": current, "reason": reason}
-    run = runs.Run(runs.run_id("rollback", inputs), "rollback", inputs=inputs)
+    run = runs.Run(runs.run_id("rollback", inputs), "models rollback", inputs=inputs)
     with runs.record(lake, config, run):
         version = run.model_version = checkpoint.roll_back(lake)
         run.outputs = {"champion": version}

@@ -28,11 +28,13 @@ def publish(
     override: str | None = None,
     *,
     dry_run: bool = False,
+    again: str | None = None,
 ) -> runs.Run:
     """Audit the staged shards (see `audit`), then commit them and swap the catalogue.
 
     `override` is the reason why gates may be passed; it is recorded with what they measured.
-    With `dry_run` it ends before the first commit, and stands in `runs` as step `audit`.
+    `again` is the command that can give one, where it is not `iadsr publish`. With `dry_run` it
+    ends before the first commit, and stands in `runs` as step `audit`.
 
     Raises
     ------
@@ -66,6 +68,7 @@ def publish(
                 scored=scored,
                 clean=clean,
                 override=override,
+                again=again or f"iadsr publish {plan.options} --shards {plan.shards}",
             )
             if passed:
                 run.inputs["override"] = {"reason": override, "gates": passed}
@@ -99,7 +102,7 @@ def _staged(lake: Lake, plan: Plan) -> pl.DataFrame:
     if missing:
         raise UserError(
             f"{plan.day}: shards {', '.join(missing)} of {plan.run_id} are not scored yet: "
-            f"run `iadsr score --date {plan.day} --shard {missing[0]}`"
+            f"run `iadsr score {plan.options} --shard {missing[0]}`"
         )
     return pl.concat([staging.read(path) for path in paths]).sort(
         col.USER_ID, col.EVENT_TIME, col.INTERACTION_ID

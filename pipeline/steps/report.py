@@ -7,16 +7,14 @@ from pipeline.errors import UserError
 from pipeline.page.figures import figures
 from pipeline.page.html import render
 from pipeline.progress import logger
-from pipeline.storage import files, runs, snapshots
+from pipeline.storage import files, places, runs, snapshots
 from pipeline.storage.lake import Lake
-
-FOLDER = "reports"
 
 
 def path_of(lake: Lake, first: date, last: date) -> str:
     """Where the report of these dates lies."""
     name = f"{first}" if first == last else f"{first}_{last}"
-    return lake.path(FOLDER, f"{name}.html")
+    return lake.path(places.REPORTS, f"{name}.html")
 
 
 def report(

@@ -18,8 +18,10 @@ from pipeline.storage import catalog, runs, snapshots, staging
 from pipeline.storage.lake import Lake, conform
 
 
-def rollback(config: Config, lake: Lake, day: date, to: str) -> runs.Run:
-    """Publish again what the run `to` published for `day`.
+def rollback(
+    config: Config, lake: Lake, day: date, to: str, override: str | None = None
+) -> runs.Run:
+    """Publish again what the run `to` published for `day`; `override`: see `publish`.
 
     A date that got late events since is stale afterwards, and cleaned again as any.
 
@@ -28,7 +30,7 @@ def rollback(config: Config, lake: Lake, day: date, to: str) -> runs.Run:
     UserError
         That run did not publish this date, or its state has been vacuumed.
     ContractError
-        A check found rows that violate it. Nothing was published.
+        A check found rows that violate it, or a gate refused (GateError). Nothing was published.
     ConflictError
         Another run published this date at the same moment.
     """
@@ -45,7 +47,7 @@ def rollback(config: Config, lake: Lake, day: date, to: str) -> runs.Run:
         if not is_published(lake, plan):
             snapshots.state_of(lake, target)  # in one line, if it cannot be read
             staging.write(staging.shard_path(lake, to, 0, 1), _scored(lake, target, day))
-        done = publish(config, lake, plan)
+        done = publish(config, lake, plan, override, again=f"iadsr rollback --date {day} --to {to}")
         run.status, run.counts = done.status, done.counts
         run.outputs = done.outputs
     if run.status != runs.UNCHANGED:

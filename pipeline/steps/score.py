@@ -64,7 +64,13 @@ def _score(lake: Lake, plan: Plan, shard: int) -> pl.DataFrame:
         shard=(shard, plan.shards),
         active_on=plan.day,
     )
-    vectors = read_vectors(lake, plan.encoder_id, sequences[col.ITEM_ID].unique())
+    vectors = read_vectors(
+        lake,
+        plan.encoder_id,
+        sequences[col.ITEM_ID].unique(),
+        items_version=plan.items_version,
+        embeddings_version=plan.embeddings_version,
+    )
     decided = score_sequences(model, sequences, vectors, plan.day)
     provenance = {
         col.MODEL_VERSION: plan.model_version,

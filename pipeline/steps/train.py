@@ -1,6 +1,6 @@
 """Train the aligner as of a date, calibrate it, and keep it as a model version of the lake."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from importlib import metadata
 from typing import Any
 
@@ -17,13 +17,12 @@ from pipeline.errors import UserError
 from pipeline.models import checkpoint, parallel
 from pipeline.models.model import Model
 from pipeline.models.training import fit_model
-from pipeline.schemas import INTERACTIONS, ITEMS
-from pipeline.sequences import read_sequences
+from pipeline.schemas import INTERACTIONS, ITEM_EMBEDDINGS, ITEMS
+from pipeline.sequences import read_sequences, rows_in_reach
 from pipeline.steps.prefixes import reading_prefixes
 from pipeline.storage import runs
 from pipeline.storage.lake import Lake
 
-SECTIONS = ("sequence", "model", "cloze", "train", "decision")
 ENGINES = ("polars", "torch", "safetensors")
 
 
@@ -69,18 +68,19 @@ def train(config: Config, lake: Lake, as_of: date) -> str:
 def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
     """What the model will be made from: the part of its card that is known before training."""
     interactions = lake.version(INTERACTIONS)
-    earliest = as_of - timedelta(days=config.sequence.history_days)
-    rows = lake.partition_rows(INTERACTIONS, interactions)
-    history = {day.isoformat(): n for day, n in rows.items() if earliest < day <= as_of}
+    history = rows_in_reach(lake, config.sequence, as_of, interactions)
+    encoder_id, embeddings = name_encoder(config.encoder), lake.version(ITEM_EMBEDDINGS)
     return {
         "as_of": as_of.isoformat(),
         "interactions_version": interactions,
         "items_version": lake.version(ITEMS),
+        "embeddings_version": embeddings,
+        "vectors": lake.partition_rows(ITEM_EMBEDDINGS, embeddings).get(encoder_id, 0),
         "interactions": sum(history.values()),
         "fingerprint": digest(history, 16),
-        "encoder_id": name_encoder(config.encoder),
-        "config_digest": config.digest(*SECTIONS),
-        "config": config.model_dump(mode="json", include=set(SECTIONS)),
+        "encoder_id": encoder_id,
+        "config_digest": config.digest(*checkpoint.MADE_WITH),
+        "config": config.model_dump(mode="json", include=set(checkpoint.MADE_WITH)),
         "code_version": __version__,
         "seed": config.train.seed,
         "processes": parallel.processes(),
@@ -89,7 +89,7 @@ def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
 
 def _identity(origin: dict[str, Any]) -> dict[str, Any]:
     """What two models must share to be the same. A later snapshot with the same rows does."""
-    names = ("fingerprint", "items_version", "encoder_id", "config_digest")
+    names = ("fingerprint", "items_version", "vectors", "encoder_id", "config_digest")
     identity = {name: origin[name] for name in names}
     if origin["processes"] > 1:  # sums in another order: other weights, in their last digits
         identity["processes"] = origin["processes"]
@@ -102,7 +102,13 @@ def _fit(
     if not card["interactions"]:
         raise UserError(f'no interactions up to {as_of} in {lake.root} (run "iadsr ingest")')
     sequences = read_sequences(lake, config.sequence, as_of, version=card["interactions_version"])
-    vectors = read_vectors(lake, card["encoder_id"], sequences[col.ITEM_ID].unique())
+    vectors = read_vectors(
+        lake,
+        card["encoder_id"],
+        sequences[col.ITEM_ID].unique(),
+        items_version=card["items_version"],
+        embeddings_version=card["embeddings_version"],
+    )
     if vectors.is_empty():
         raise UserError(
             f'no vectors of the encoder {card["encoder_id"]} in {lake.root} (run "iadsr embed")'

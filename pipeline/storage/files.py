@@ -96,7 +96,8 @@ def write_bytes(path: str, content: bytes) -> None:
 
 def _replace(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    # The suffix stays: what a killed run leaves is searched as what it is (`search.py`).
+    temporary = target.with_name(f".{uuid.uuid4().hex}.{target.name}")
     try:
         with open(temporary, "wb") as stream:
             stream.write(content)
@@ -108,11 +109,14 @@ def _replace(target: Path, content: bytes) -> None:
 
 
 def list_files(folder: str) -> list[str]:
-    """Full paths of the files directly in `folder`, sorted; empty if there is no such folder."""
+    """Full paths of the files directly in `folder`, sorted; empty if there is no such folder.
+
+    Without what writes that were killed have left (a dot is before their names).
+    """
     store, inner = filesystem(folder)
     found = store.get_file_info(fs.FileSelector(inner, allow_not_found=True))
     names = sorted(f.base_name for f in found if f.type == fs.FileType.File)
-    return [join(folder, name) for name in names]
+    return [join(folder, name) for name in names if not name.startswith(".")]
 
 
 def list_folders(folder: str) -> list[str]:

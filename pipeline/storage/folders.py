@@ -37,7 +37,7 @@ def is_free(folder: str) -> bool:
 
 
 def leftovers(folder: str) -> list[Path]:
-    """Local folders beside it, in which runs that were killed left what they wrote for it."""
+    """Local folders beside it: what runs that were killed, or are at work, have written for it."""
     if files.is_remote(folder):
         return []
     return sorted(Path(folder).parent.glob(f".{Path(folder).name}.writing-*"))
@@ -94,7 +94,8 @@ def _swap(made: Path, target: Path) -> None:
     except OSError as error:
         if target.exists():
             raise ConflictError(
-                f"{target}: another run put its own there at the same time ({error.strerror})"
+                f"{target}: another run put its own there at the same time ({error.strerror}): "
+                "run it again"
             ) from None
         if old.exists():
             old.rename(target)

@@ -15,7 +15,10 @@ SELECT
     arg_min(detail, (source_file, line)) AS first_detail
 FROM quarantine
 WHERE
-    source_file IN (SELECT files.source_file FROM files)
-    OR ingest_date BETWEEN getvariable('first')::DATE + 1 AND getvariable('last')::DATE + 1
+    reason <> 'superseded'  -- a correction: it could be read
+    AND (
+        source_file IN (SELECT files.source_file FROM files)
+        OR ingest_date BETWEEN getvariable('first')::DATE + 1 AND getvariable('last')::DATE + 1
+    )
 GROUP BY reason
 ORDER BY rejected_rows DESC, reason;

@@ -8,6 +8,7 @@ SELECT
     arg_min(detail, line) AS first_detail,
     max(ingest_date) AS last_ingest_date
 FROM quarantine
+WHERE reason <> 'superseded'  -- a correction: it could be read
 GROUP BY source_file, reason;
 
 COMMENT ON VIEW quarantine_summary IS

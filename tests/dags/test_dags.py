@@ -295,5 +295,7 @@ assert told["airflow"].endswith(span)
 task.task_id = "publish"
 command = describe(context)["command"]
 assert command == "iadsr publish --date 2024-01-17 --shards 4 --model m", command
+task.task_id, task.task = "ingest", Thing(op_kwargs={})
+assert describe(context)["command"] == "iadsr ingest"  # a night reads earlier dates, too
 """
     subprocess.run([sys.executable, "-c", code, str(DAGS)], check=True)

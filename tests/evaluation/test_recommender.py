@@ -57,16 +57,15 @@ def test_ranks_match_a_loop_over_users_and_items(fitted):
     history = rows(("a", [3, 4, 5, 6, 7, 8]), ("b", [1, 9]), ("c", [2]))
     history = history.with_columns(context=~pl.col("item_id").is_in(["i04", "i09"]))
     targets = next_ones(("c", 5), ("new", 3), ("a", 0), ("b", 1))
-    for mask_seen in (True, False):
-        found = ranks(fitted, history, targets, mask_seen=mask_seen)
-        for user, target, rank in targets.with_columns(found["rank"]).rows():
-            own = history.filter(user_id=user)
-            read = [ITEMS.index(i) + 1 for i in own.filter("context")["item_id"]][-4:]
-            backbone = fitted.backbone
-            state = backbone.states(torch.tensor([read]))[0, -1] if read else backbone.empty
-            score = {i: float(state @ backbone.items.weight[k + 1]) for k, i in enumerate(ITEMS)}
-            rivals = {i for i in ITEMS if not (mask_seen and i in own["item_id"])} - {target}
-            assert rank == 1 + sum(score[i] >= score[target] for i in rivals)
+    found = ranks(fitted, history, targets)
+    for user, target, rank in targets.with_columns(found["rank"]).rows():
+        own = history.filter(user_id=user)
+        read = [ITEMS.index(i) + 1 for i in own.filter("context")["item_id"]][-4:]
+        backbone = fitted.backbone
+        state = backbone.states(torch.tensor([read]))[0, -1] if read else backbone.empty
+        score = {i: float(state @ backbone.items.weight[k + 1]) for k, i in enumerate(ITEMS)}
+        rivals = {i for i in ITEMS if i not in own["item_id"]} - {target}
+        assert rank == 1 + sum(score[i] >= score[target] for i in rivals)
 
 
 def test_blocks_and_other_users_change_no_rank(fitted, monkeypatch):

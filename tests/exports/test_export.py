@@ -50,7 +50,7 @@ def test_the_kept_rows_are_exported_or_all_with_weights(config, decided, tmp_pat
 
 
 @pytest.mark.parametrize("library", FORMATS)
-@pytest.mark.parametrize("split", [None, "leave-one-out"])
+@pytest.mark.parametrize("split", [None, "leave_one_out"])
 def test_the_same_request_gives_the_same_bytes(config, decided, tmp_path, library, split):
     lake = decided(LOG, {"a": "Fern"})
     first, again = str(tmp_path / "first"), str(tmp_path / "again")

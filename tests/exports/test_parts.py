@@ -34,7 +34,7 @@ def pairs(frame: pl.DataFrame) -> list[tuple[str, str]]:
 
 
 def test_leave_one_out_by_eye(config, decided, tmp_path):
-    export(config, decided(LOG), Request("parquet", "leave-one-out"), str(tmp_path / "out"))
+    export(config, decided(LOG), Request("parquet", "leave_one_out"), str(tmp_path / "out"))
     train, valid, test = (read(tmp_path / "out", part) for part in ("train", "valid", "test"))
     assert pairs(train) == [
         *zip("uu", "ac", strict=True),
@@ -50,15 +50,15 @@ def test_leave_one_out_by_eye(config, decided, tmp_path):
     assert manifest["split_counts"]["users_too_short"] == 1
 
 
-@pytest.mark.parametrize("split", ["leave-one-out", "global-time"])
+@pytest.mark.parametrize("split", ["leave_one_out", "global_time"])
 def test_the_parts_are_those_of_an_evaluation(config, decided, tmp_path, split):
     lake = decided(LOG)
     out = tmp_path / "out"
     export(config, lake, Request("parquet", split, weights=True), str(out))
     frame = read_sequences(lake, config.sequence, day(31))
-    found = leave_one_out(frame) if split == "leave-one-out" else global_time(frame)
+    found = leave_one_out(frame) if split == "leave_one_out" else global_time(frame)
     asked = {"train": found.train, "valid": found.validate, "test": found.test}
-    if split == "global-time":
+    if split == "global_time":
         asked["between"] = found.between
     for part, rows in asked.items():
         assert pairs(read(out, part)) == pairs(rows), part
@@ -70,7 +70,7 @@ def test_the_parts_are_those_of_an_evaluation(config, decided, tmp_path, split):
 
 def test_recbole_gets_the_items_before_each_target(config, decided, tmp_path):
     out = tmp_path / "out"
-    export(config, decided(LOG), Request("recbole", "leave-one-out"), str(out))
+    export(config, decided(LOG), Request("recbole", "leave_one_out"), str(out))
 
     def lists(part: str) -> list[tuple[str, str, str]]:
         frame = pl.read_csv(out / "iadsr" / f"iadsr.{part}_sequences.inter", separator="\t")
@@ -91,6 +91,6 @@ def test_recbole_gets_the_items_before_each_target(config, decided, tmp_path):
 def test_a_list_is_as_long_as_a_sequence_may_be(config, decided, tmp_path):
     sequence = config.sequence.model_copy(update={"max_length": 2})
     short = config.model_copy(update={"sequence": sequence})
-    export(short, decided(LOG), Request("recbole", "leave-one-out"), str(tmp_path / "out"))
+    export(short, decided(LOG), Request("recbole", "leave_one_out"), str(tmp_path / "out"))
     frame = pl.read_csv(tmp_path / "out/iadsr/iadsr.test_sequences.inter", separator="\t")
     assert frame["item_id_list:token_seq"].to_list() == ["c\x1fd", "c\x1fb"]

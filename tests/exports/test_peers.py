@@ -123,7 +123,7 @@ def test_recbole_trains_on_an_export(exported, tmp_path):
 
 
 def test_recbole_trains_a_sequential_model_on_our_split(exported, tmp_path):
-    out = exported("recbole", "leave-one-out")
+    out = exported("recbole", "leave_one_out")
     told = told_by("recbole_trains.py", out, "SASRec", "recbole-sequential.yaml", cwd=tmp_path)
     manifest = json.loads((out / "manifest.json").read_text())
     sequences = [told for name, told in manifest["files"].items() if "_sequences" in name]
@@ -139,7 +139,7 @@ def test_recbole_trains_a_sequential_model_on_our_split(exported, tmp_path):
 
 
 def test_rectools_trains_on_an_export(exported, tmp_path):
-    out = exported("rectools", "leave-one-out", weights=True)
+    out = exported("rectools", "leave_one_out", weights=True)
     told = told_by("rectools_trains.py", out, "train", cwd=tmp_path)
     train = pl.read_parquet(out / "train.parquet")
     assert told["rows"] == train.height

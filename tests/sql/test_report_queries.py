@@ -168,6 +168,7 @@ def test_rejected_rows_are_those_of_the_files_and_of_the_night_after(answer):
             rejected("a.csv", 7, "empty_id", date(2023, 1, 1)),
             rejected("broken.csv", 1, "bad_time", DAY + timedelta(days=1)),
             rejected("elsewhere.csv", 1, "bad_time", date(2023, 1, 1)),
+            rejected("a.csv", 3, "superseded", DAY + timedelta(days=1)),
         ],
     )
     assert [tuple(row.values())[:5] for row in found] == [

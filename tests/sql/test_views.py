@@ -249,6 +249,7 @@ def test_rejected_rows_are_counted_by_file_and_reason(ask):
         quarantine=[
             rejected | {"line": 9, "detail": "nine"},
             rejected | {"line": 2, "detail": "two"},
+            rejected | {"line": 1, "reason": "superseded"},
         ],
     )
     assert [tuple(row.values()) for row in found] == [("a.csv", "no_user", 2, 2, "two", DAY)]

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline import cli
-from pipeline.errors import ContractError, UserError
+from pipeline.errors import UserError
 from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS
 from pipeline.steps.backfill import plan_backfill, run_backfill
 from pipeline.steps.ingest import ingest
@@ -65,7 +65,7 @@ def test_backwards_and_in_parallel_gives_what_the_nights_give(workspace, trained
 
 def test_a_date_that_fails_does_not_stop_the_others_and_is_planned_again(workspace):
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    with pytest.raises(ContractError, match=r"1 of 2 dates failed .*has not come yet"):
+    with pytest.raises(UserError, match=r"1 of 2 dates failed .*has not come yet"):
         run_backfill(workspace.config, workspace.lake, [tomorrow, NIGHTS[0]])
     assert NIGHTS[0] not in planned(workspace)
 

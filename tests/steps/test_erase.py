@@ -239,6 +239,10 @@ def test_exports_cells_and_prefixes_go_and_what_is_not_ours_stays(tmp_path):
     rows.write_parquet(evaluation / "my_own.parquet")
     without(rows, "ann").write_parquet(evaluation / "cells" / "others.parquet")
     (export / "manifest.json").write_text('{"format": "iadsr-export/1"}')
+    killed = [tmp_path / ".export.writing-1", tmp_path / "lake/exports/.csv.writing-1"]
+    for folder in killed:
+        folder.mkdir(parents=True)
+        rows.write_csv(folder / "interactions.csv")
     for name, folder in (("export", export), ("evaluate", evaluation)):
         lake.append(RUNS, recorded(name, folder))
     vectors = {"encoder_id": ["prefixes-of-x", "x"], "text_hash": ["a", "b"], "vector": [[1.0]] * 2}
@@ -246,7 +250,7 @@ def test_exports_cells_and_prefixes_go_and_what_is_not_ours_stays(tmp_path):
     done = step.erase(config, lake, "ann")
     assert str(export) in done.removed
     left = sorted(p.relative_to(tmp_path).as_posix() for p in evaluation.rglob("*.parquet"))
-    assert not export.exists()
+    assert not any(folder.exists() for folder in (export, *killed))
     assert left == ["evaluation/cells/others.parquet", "evaluation/my_own.parquet"]
     assert contents(lake, ITEM_EMBEDDINGS)["encoder_id"].to_list() == ["x"]
     assert not list((tmp_path / "lake").rglob("encoder_id=prefixes-of-x/*.parquet"))

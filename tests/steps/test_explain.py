@@ -7,9 +7,9 @@ import pytest
 
 from pipeline import cli as command_line
 from pipeline import columns as col
+from pipeline.console.explanation import print_explanation, sentences
 from pipeline.errors import UserError
 from pipeline.models import checkpoint
-from pipeline.report.explanation import print_explanation, sentences
 from pipeline.schemas import INTERESTS, ITEMS, SCORED_INTERACTIONS
 from pipeline.steps.explain import explain
 from pipeline.steps.ingest import ingest

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import columns as col
 from pipeline.errors import ConflictError, GateError, UserError
+from pipeline.models import checkpoint
 from pipeline.schemas import CLEAN_INTERACTIONS, INTERACTIONS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.ingest import ingest
 from pipeline.steps.night import run_night
@@ -19,7 +20,8 @@ from pipeline.steps.publish import publish
 from pipeline.steps.score import score
 from pipeline.steps.status import status
 from pipeline.storage import staging
-from tests.conftest import NIGHT, NIGHTS, Workspace, write_clicks
+from tests.conftest import NIGHT, NIGHTS, Workspace, items, write_clicks
+from tests.steps.fakes import put_items
 
 
 def night(workspace: Workspace, day=NIGHT):
@@ -77,6 +79,14 @@ def test_the_union_of_shards_equals_the_whole(workspace, trained, copy_of):
         assert staged(other, pinned).equals(whole)
 
 
+def test_shards_of_one_plan_read_the_texts_that_it_pinned(workspace, trained, copy_of):
+    pinned = plan(workspace.config, workspace.lake, NIGHT)
+    whole = staged(workspace, pinned)
+    other = copy_of(trained, "changed")
+    put_items(other.lake, {item: "something else" for item, _ in items()})
+    assert staged(other, pinned).equals(whole)
+
+
 def test_scoring_a_date_reads_nothing_later(workspace, trained, copy_of):
     night(workspace)
     later = copy_of(trained, "later")
@@ -130,8 +140,13 @@ def test_what_changed_before_the_lateness_window_stays_listed(workspace):
 def test_a_gate_refuses_an_unusual_night_and_a_recorded_reason_overrides_it(workspace):
     strict = workspace.config.gate.model_copy(update={"max_removed_share": 1e-6, "min_rows": 1})
     config = workspace.config.model_copy(update={"gate": strict})
-    with pytest.raises(GateError, match=r"removal_share_is_usual refuses .*removed_share=0\."):
+    with pytest.raises(
+        GateError, match=r"removal_share_is_usual refuses .*removed_share=0\."
+    ) as no:
         run_night(config, workspace.lake, NIGHT)
+    model = checkpoint.champion(workspace.lake)
+    again = f'`iadsr publish --date {NIGHT} --model {model} --shards 1 --override "REASON"`'
+    assert again in str(no.value)
     assert workspace.contents(SCORED_INTERACTIONS).is_empty()
 
     run_night(config, workspace.lake, NIGHT, override="a campaign ran")

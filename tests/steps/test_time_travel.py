@@ -146,7 +146,7 @@ def test_a_rollback_that_is_cut_short_is_not_shown_and_is_completed(changed, mon
     assert runs_shown() == {first}
 
 
-def test_a_rollback_is_audited(changed, monkeypatch):
+def test_a_rollback_is_audited_and_can_be_overridden(changed, monkeypatch, capsys):
     workspace, first, _ = changed
     clean = of_night(workspace, CLEAN_INTERACTIONS)
     monkeypatch.setenv("IADSR_GATE__MAX_REMOVED_SHARE", "0.001")
@@ -156,6 +156,14 @@ def test_a_rollback_is_audited(changed, monkeypatch):
         command_line.main(["--config", str(workspace.config_path), *arguments])
     assert ended.value.code == 3
     assert of_night(workspace, CLEAN_INTERACTIONS).equals(clean)
+    again = " ".join(["iadsr", *arguments, '--override "REASON"'])
+    assert again in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(
+            ["--config", str(workspace.config_path), *arguments, "--override", "it was right"]
+        )
+    assert ended.value.code == 0
+    assert set(of_night(workspace, SCORED_INTERACTIONS)[col.RUN_ID]) == {first}
 
 
 def test_a_run_of_another_date_cannot_be_put_in_place(changed):

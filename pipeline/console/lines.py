@@ -1,4 +1,4 @@
-"""Lines for a terminal: status, explanations, the summary of the demo."""
+"""Lines for a terminal: status, encoders, the summary of the demo."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ import click
 
 from pipeline import columns as col
 from pipeline.steps.demo import DemoResult
+from pipeline.steps.encoders import Stored
 from pipeline.steps.status import Status
-from pipeline.steps.stored import Stored
 
 LISTED_DATES = 5
 

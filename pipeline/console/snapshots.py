@@ -3,7 +3,7 @@
 import click
 
 from pipeline import columns as col
-from pipeline.report.console import clean_text
+from pipeline.console.lines import clean_text
 from pipeline.steps.diff import Diff
 from pipeline.storage.snapshots import Publication
 

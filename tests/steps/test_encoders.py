@@ -14,7 +14,7 @@ from pipeline.encoders.cache import VectorWriter, drop_vectors, missing_texts
 from pipeline.errors import ConflictError, UserError
 from pipeline.models import checkpoint
 from pipeline.schemas import ITEM_EMBEDDINGS, RUNS
-from pipeline.steps.stored import drop, stored
+from pipeline.steps.encoders import drop, stored
 from pipeline.storage import catalog
 from pipeline.storage.lake import Lake
 from tests.conftest import Workspace, items

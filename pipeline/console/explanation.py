@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from pipeline import columns as col
+from pipeline.console.lines import clean_text
 from pipeline.reasons import REMOVE
-from pipeline.report.console import clean_text
 from pipeline.schemas import INTERESTS
 from pipeline.steps.explain import Decision, Explanation, Neighbour, Signal
 
