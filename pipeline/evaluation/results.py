@@ -112,13 +112,16 @@ def _compared(
 def _recoveries(
     of_arm: dict[str, int], mean_C: Floats, drawn_BC: Floats, metric: str
 ) -> Iterator[Row]:
+    ends = [of_arm[BASELINE_NOISY], of_arm["oracle"]]
     for arm, here in of_arm.items():
-        if arm in (BASELINE_NOISY, "oracle"):
+        if arm == BASELINE_NOISY:
             continue
-        chosen = [here, of_arm[BASELINE_NOISY], of_arm["oracle"]]
+        chosen = [here, *ends]
         found = metrics.recovery(mean_C[chosen], drawn_BC[:, chosen])
-        yield {names.ARM: arm, names.METRIC: RECOVERY + metric, **_columns(found.share)}
-    yield {names.ARM: "oracle", names.METRIC: GAP_ERRORS + metric, names.VALUE: found.gap_errors}
+        if arm == "oracle":
+            yield {names.ARM: arm, names.METRIC: GAP_ERRORS + metric, names.VALUE: found.gap_errors}
+        else:
+            yield {names.ARM: arm, names.METRIC: RECOVERY + metric, **_columns(found.share)}
 
 
 def _columns(told: Estimate) -> Row:

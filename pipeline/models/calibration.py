@@ -247,8 +247,9 @@ def threshold(
     above_N = 1 - np.arange(1, len(limit_N) + 1) / (len(limit_N) + 1)  # chance of a further own row
     allowed_N, precise_N = np.full(len(limit_N), budget), np.full(len(limit_N), True)
     if noise is not None and share is not None:
-        below_N = np.searchsorted(np.sort(noise.to_numpy()), limit_N, side="right") / len(noise)
-        allowed_N = (1 - share.sure) * budget + share.sure * (1 - below_N)
+        noise_N = np.sort(noise.to_numpy())
+        below_N = np.searchsorted(noise_N, limit_N, side="right") / max(len(noise_N), 1)
+        allowed_N = (1 - share.least) * budget + share.least * (1 - below_N)
         removed_N = 1 - np.searchsorted(limit_N, limit_N, side="right") / len(limit_N)
         precise_N = share.most * (1 - below_N) >= min_precision * removed_N - ROUNDING
     over_budget = int(np.flatnonzero(above_N > allowed_N + ROUNDING).max(initial=-1))
@@ -321,13 +322,13 @@ def _outcome(
     dropped = int((own >= limit).sum()) if limit is not None else 0
     caught = int((noise >= limit).sum()) if limit is not None else 0
     recall = caught / len(noise) if len(noise) else None
-    there = min(share.sure * len(own) * (recall or 0.0), dropped)  # own rows caught that are noise
-    genuine = (1 - share.sure) * len(own)
+    there = min(share.least * len(own) * (recall or 0.0), dropped)  # own rows caught that are noise
+    genuine = (1 - share.least) * len(own)
     rate = (dropped - there) / genuine if genuine else None
-    known = (1 - share.sure) * distinct
+    known = (1 - share.least) * distinct
     return {
         "rows": distinct,
-        "noise_share": share.sure,
+        "noise_share": share.least,
         "noise_share_most": share.most,
         "threshold": limit,
         "false_drop_rate": rate,

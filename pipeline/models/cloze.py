@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import ClozeConfig
-from pipeline.models.batches import Batch, Sequences, batches, windows
+from pipeline.models.batches import Batch, Sequences, batches, buckets, windows
 from pipeline.models.losses import Proposal, masked_mean, softmax_loss
 from pipeline.progress import progress
 
@@ -121,7 +121,7 @@ def fit_cloze(
     shuffle = np.random.default_rng(config.seed)
     lesson = _Lesson.of(sequences, text_TP, text_V, config)
     cut = windows(sequences.length_U, max_length, 1)
-    steps = config.epochs * math.ceil(int(cut.length_W.sum()) / config.batch_positions + 1)
+    steps = config.epochs * sum(1 for _ in buckets(cut, config.batch_positions))
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
     cloze.train()
     with progress(config.epochs, "train cloze", "epochs") as bar:

@@ -151,8 +151,10 @@ def _reason() -> pl.Expr:
     return (
         pl.when(pl.col(DOUBT).is_not_null())
         .then(pl.col(DOUBT))
-        .when(pl.col(col.THRESHOLD).is_null() | pl.col(col.NOISE_PROBABILITY).is_null())
+        .when(pl.col(col.THRESHOLD).is_null())
         .then(pl.lit(reasons.STRATUM_NOT_CALIBRATED))
+        .when(pl.col(col.NOISE_PROBABILITY).is_null())
+        .then(pl.lit(reasons.SIGNAL_MISSING))
         .when(_removed())
         .then(pl.col("blame"))
         .otherwise(pl.lit(reasons.BELOW_THRESHOLD))

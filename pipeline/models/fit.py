@@ -1,6 +1,7 @@
 """Fits the aligner: stage one the backbone alone, stage two all losses; the best epoch stays."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import ModelConfig, TrainConfig
+from pipeline.errors import UserError
 from pipeline.models import parallel
 from pipeline.models.aligner import Aligner
 from pipeline.models.batches import Sequences, buckets, gather, windows
@@ -18,8 +20,9 @@ from pipeline.progress import progress
 TOP = 10
 # The mask's temperature falls geometrically from here to `model.gumbel_temperature`.
 GUMBEL_START = 2.0
-# Rows of one block of the full ranking: a bound of memory.
-RANKING_ROWS = 512
+# Of the full ranking: scores of one block, a bound of memory, and sequences, one of time.
+SCORES = 10_000_000
+RANKED = 10_000
 
 
 @dataclass
@@ -58,6 +61,10 @@ def fit_aligner(task: Task, held_out: Sequences, vocabulary: int, model_config: 
         for epoch in range(config.epochs):
             tau = None if epoch < config.backbone_epochs else _tau(epoch, config, model_config)
             losses = run_epoch(fit.aligner, optimizer, task, draw, shuffle, tau=tau)
+            if not math.isfinite(losses["next_item"]):
+                raise UserError(
+                    f"the loss of epoch {epoch + 1} is no number: lower train.learning_rate"
+                )
             metrics = rank_last(fit.aligner, held_out, task.max_length)
             fit.epochs.append({"epoch": epoch, **losses, **metrics})
             if metrics["ndcg"] > best or epoch == config.backbone_epochs:
@@ -118,9 +125,10 @@ def run_epoch(
 
 @torch.inference_mode()
 def rank_last(aligner: Aligner, sequences: Sequences, max_length: int) -> dict[str, float]:
-    """HR@10 and NDCG@10 of each sequence's last item, ranked among all items.
+    """HR@10 and NDCG@10 of each sequence's last item, ranked among all items; 0 without any.
 
-    Sequences of one item, or whose last item is unknown, are left out; ties count against us.
+    Of more than `RANKED` sequences, some. Those of one item, or whose last item is unknown, are
+    left out; ties count against us, and so does a score that is no number.
     """
     aligner.eval()
     cut = windows(sequences.length_U, max_length, 1)
@@ -128,13 +136,16 @@ def rank_last(aligner: Aligner, sequences: Sequences, max_length: int) -> dict[s
     ends = torch.isin(cut.start_W + cut.length_W - 1, last) & (cut.length_W > 1)
     ends &= sequences.item_N[cut.start_W + cut.length_W - 1] > 0
     ranks = []
-    for chosen_B in torch.split(torch.nonzero(ends)[:, 0], RANKING_ROWS):
+    ranked_W = torch.nonzero(ends)[:, 0]
+    ranked_W = ranked_W[:: max(math.ceil(len(ranked_W) / RANKED), 1)]
+    rows = max(SCORES // aligner.backbone.items.num_embeddings, 1)
+    for chosen_B in torch.split(ranked_W, rows) if len(ranked_W) else ():
         batch = gather(sequences, cut, chosen_B)
         row_B, last_B = torch.arange(len(chosen_B)), batch.mask_BL.sum(dim=1) - 1
         state_BD = aligner.backbone.states(batch.item_BL)[row_B, last_B - 1]
         score_BV = state_BD @ aligner.backbone.items.weight[1:].T
         own_B = score_BV.gather(1, batch.item_BL[row_B, last_B].unsqueeze(-1) - 1)
-        ranks.append((score_BV >= own_B).sum(dim=1))
+        ranks.append((~(score_BV < own_B)).sum(dim=1))
     rank_N = torch.cat(ranks).double() if ranks else torch.full((1,), torch.inf).double()
     hit_N = rank_N <= TOP
     gain_N = torch.where(hit_N, 1 / torch.log2(rank_N + 1), 0)

@@ -55,6 +55,6 @@ def _nearest(x_NP: Tensor, here: int, items: pl.Series) -> list[tuple[str, float
     found = pl.DataFrame({"item": items, "cosine": cosine_N.numpy(), "there": there_N.numpy()})
     if not there_N[here]:
         return []
-    others = found.filter(pl.int_range(pl.len()) != here, "there")
+    others = found.filter(pl.col("item") != items[here], "there")
     ranked = others.unique("item", keep="any").sort("cosine", "item", descending=[True, False])
     return list(ranked.select("item", "cosine").head(NEAREST).iter_rows())

@@ -18,7 +18,7 @@ Rows = npt.NDArray[np.int64]
 
 BURST = 3  # interactions of another user that come together
 NEAREST = 50  # likest texts that a `near` item is drawn from
-_BLOCK = 2_048  # texts that are compared at a time
+_CELLS = 2**24  # cosines at a time: a bound of memory
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,18 @@ def popularity(setting: Setting, spawn: Rows, draw: np.random.Generator) -> tupl
 def near(setting: Setting, spawn: Rows, draw: np.random.Generator) -> tuple[Rows, Rows]:
     """One of the items whose texts are likest to the row's own: the text tells nothing."""
     wanted, place = np.unique(setting.item[spawn], return_inverse=True)
-    likest = min(NEAREST + 1, len(setting.counts))
+    told = np.flatnonzero(setting.unit.any(axis=1))  # items with text
+    likest = min(NEAREST + 1, len(told))
+    if not likest:
+        return spawn[:0], setting.item[:0]
     found = np.empty((len(wanted), likest), dtype=np.int64)
-    for start in range(0, len(wanted), _BLOCK):
-        block = wanted[start : start + _BLOCK]
-        cosine = setting.unit[block] @ setting.unit.T
-        cosine[np.arange(len(block)), block] = -2  # not itself
-        found[start : start + len(block)] = np.argpartition(-cosine, likest - 1)[:, :likest]
+    rows = max(_CELLS // len(told), 1)
+    for start in range(0, len(wanted), rows):
+        block = wanted[start : start + rows]
+        cosine = setting.unit[block] @ setting.unit[told].T
+        # The item itself, the likest of all, is drawn as any, and left out below.
+        likest_there = np.argpartition(-cosine, likest - 1)[:, :likest]
+        found[start : start + len(block)] = told[likest_there]
     item = found[place, draw.integers(likest, size=len(spawn))]
     known = (setting.item[spawn] >= 0) & setting.unit[setting.item[spawn]].any(axis=1)
     known &= item != setting.item[spawn]

@@ -58,6 +58,7 @@ def nights(held_out: pl.DataFrame, max_length: int, seed: int) -> pl.DataFrame:
     lot = pl.Series("lot", np.random.default_rng(seed).permutation(dates.height))
     chosen = dates.with_columns(lot).sort("lot")
     chosen = chosen.filter(pl.int_range(pl.len()).over(col.USER_ID) < NIGHTS_PER_USER)
+    chosen = chosen.head(MAX_ROWS)  # none is shorter than a row
     chosen = chosen.select(col.USER_ID, "lot", pl.col(col.EVENT_DATE).alias("night"))
     cut = held_out.join(chosen, on=col.USER_ID, maintain_order="right_left")
     cut = cut.filter(pl.col(col.EVENT_DATE) <= pl.col("night"))
@@ -70,12 +71,62 @@ def nights(held_out: pl.DataFrame, max_length: int, seed: int) -> pl.DataFrame:
 
 def logs(held_out: pl.DataFrame) -> pl.DataFrame:
     """Whole sequences of the held-out users, all rows `wanted`."""
+    if held_out.height > MAX_ROWS:  # some users, by lot: their names may tell when they came
+        lot = stable_hash(pl.col(col.USER_ID), pl.lit("rehearsed")).reinterpret(signed=False)
+        held_out = held_out.filter(lot / 2**64 < MAX_ROWS / held_out.height)
     user = pl.col(col.USER_ID).rle_id().alias(SEQUENCE)
     return _bounded(held_out.with_columns(user, pl.lit(True).alias(WANTED)))
 
 
 def _bounded(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.filter((pl.int_range(pl.len()) < MAX_ROWS).first().over(SEQUENCE))
+    place = frame.select(pl.int_range(pl.len()).alias("place")).to_series()
+    first = frame.with_columns(place).select(pl.col("place").first().over(SEQUENCE)).to_series()
+    return frame.filter(first < MAX_ROWS)
+
+
+def with_noise(
+    instruments: Instruments,
+    frame: pl.DataFrame,
+    vectors: pl.DataFrame,
+    seed: int,
+    *,
+    part: float = 1.0,
+    weights: dict[str, float] | None = None,
+) -> pl.DataFrame:
+    """Put noise into nights or logs, as `inject` does, by the settings of the instruments.
+
+    A night is cut to `sequence.max_length` rows before its day, as in production, where noise
+    takes the place of what came earlier. `history_length` is that without the noise: how much was
+    put into a sequence must not tell of its rows what they are.
+
+    Parameters
+    ----------
+    instruments : Instruments
+        Their vocabulary and settings.
+    frame : pl.DataFrame
+        As `nights` or `logs` gives it.
+    vectors : pl.DataFrame
+        Columns item_id and vector.
+    seed : int
+        Of the noise.
+    part : float
+        Of `decision.injection_rate`.
+    weights : dict, optional
+        Kind -> how likely it is; none: each as likely.
+    """
+    settings = instruments.settings
+    length = pl.len().over(SEQUENCE).cast(pl.Int64).alias(col.HISTORY_LENGTH)
+    noisy = inject(
+        frame.with_columns(length),
+        SEQUENCE,
+        instruments.vocabulary,
+        rate=min(part * settings.decision.injection_rate, 1.0),
+        seed=seed,
+        kinds=settings.decision.injection_kinds,
+        weights=weights,
+        vectors=vectors,
+    )
+    return noisy.filter(within_reach(pl.col(WANTED), SEQUENCE, settings.sequence.max_length))
 
 
 def rehearse(
@@ -101,15 +152,8 @@ def rehearse(
         frame = logs(held_out)
     found = []
     for number, part in enumerate(RATES):
-        noisy = inject(
-            frame,
-            SEQUENCE,
-            instruments.vocabulary,
-            rate=min(part * settings.decision.injection_rate, 1.0),
-            seed=seed + number,
-            kinds=settings.decision.injection_kinds,
-            weights=known.kinds,
-            vectors=vectors,
+        noisy = with_noise(
+            instruments, frame, vectors, seed + number, part=part, weights=known.kinds
         )
         if number + 1 == len(RATES):
             noisy = _hide(noisy, seed)

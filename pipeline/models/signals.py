@@ -1,7 +1,8 @@
 """Signals of noise, each a named measurement of one interaction; none decides alone.
 
 Everything is computed in float64: a value must not depend on who shares the batch, and float32
-sums do in their last digits. No signal lets an item vouch for itself.
+sums do in their last digits. No signal lets an item vouch for itself, but for one way around:
+states after an item have read it, and are among the others that c_L is the maximum of.
 """
 
 import copy
@@ -186,7 +187,8 @@ def measure(
     sequence_N = sequences.sequence_N
     flat_NS = torch.full((len(wanted_N), len(WINDOWED)), torch.nan, dtype=torch.float64)
     product_VN = torch.zeros(len(tools.views), len(wanted_N), dtype=torch.float64)
-    cut = windows(sequences.length_U, max_length, max_length // 2)
+    # Each position sees `max_length` before it, or all.
+    cut = windows(sequences.length_U, max_length + max(max_length // 2, 1), max_length)
     for batch in batches(sequences, cut, POSITIONS):
         chosen_BL = batch.fresh_BL & wanted_N[batch.index_BL]
         places = Places.of(chosen_BL)

@@ -10,7 +10,7 @@ from pipeline.models import contamination as con
 def test_the_share_of_noise_is_told_from_how_much_looks_like_it(share):
     own, noise, _ = mixture(np.random.default_rng(1), share)
     found = con.noise_share(own, noise)
-    sure = found.sure
+    sure = found.least
     assert sure == 0 if share < con.LEAST_SHARE else 0.75 * share < sure <= 1.05 * share
     assert share * 0.95 <= found.most < share + 0.025
 
