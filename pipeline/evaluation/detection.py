@@ -18,6 +18,7 @@ from pipeline.evaluation.names import (
 from pipeline.models.calibration import (
     auroc,
     average_precision,
+    ranked,
     strata_names,
     stratum_of,
 )
@@ -136,11 +137,10 @@ def _ranking(arm: str, stratum: str | None, rows: pl.DataFrame, score: pl.Expr) 
 
 def _precision_at(value_N: Tensor, noise_N: Tensor) -> dict[int, float]:
     """Precision where so many per cent of the noise are found, the worst scores first."""
-    hit_N = noise_N[torch.argsort(value_N, descending=True, stable=True)].double().cumsum(0)
-    precision_N = hit_N / torch.arange(1, len(hit_N) + 1)
-    wanted_R = torch.tensor(RECALLS, dtype=torch.float64) / 100 * hit_N[-1]
-    place_R = torch.searchsorted(hit_N, wanted_R - 1e-9)
-    return dict(zip(RECALLS, precision_N[place_R].tolist(), strict=True))
+    found_G, rows_G = ranked(value_N, noise_N)
+    wanted_R = torch.tensor(RECALLS, dtype=torch.float64) / 100 * found_G[-1]
+    place_R = torch.searchsorted(found_G, wanted_R - 1e-9)
+    return dict(zip(RECALLS, (found_G / rows_G)[place_R].tolist(), strict=True))
 
 
 def _decided(arm: str, stratum: str | None, rows: pl.DataFrame, removed: pl.Expr) -> list[Row]:

@@ -374,9 +374,18 @@ def auroc(score: Tensor, noise: Tensor) -> float | None:
 
 
 def average_precision(score: Tensor, noise: Tensor) -> float | None:
-    """Mean precision at each noise row, worst score first."""
+    """Mean precision at each noise row, worst score first; rows of one score come together."""
     if not int(noise.sum()):
         return None
-    hit = noise[torch.argsort(score, descending=True, stable=True)].double()
-    precision = hit.cumsum(0) / torch.arange(1, len(hit) + 1)
-    return float((precision * hit).sum() / hit.sum())
+    found_G, rows_G = ranked(score, noise)
+    gained_G = found_G.diff(prepend=torch.zeros(1, dtype=found_G.dtype))
+    return float((found_G / rows_G * gained_G).sum() / found_G[-1])
+
+
+def ranked(score_N: Tensor, noise_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise rows and all rows down to each distinct score (G,), float64, the worst score first."""
+    sorted_N, order_N = score_N.sort(descending=True, stable=True)
+    last_N = torch.ones_like(noise_N)
+    last_N[:-1] = sorted_N[1:] != sorted_N[:-1]
+    rows_N = torch.arange(1, len(noise_N) + 1, dtype=torch.float64)
+    return noise_N[order_N].double().cumsum(0)[last_N], rows_N[last_N]

@@ -13,7 +13,7 @@ import torch
 from pipeline import columns as col
 from pipeline.config import DecisionConfig
 from pipeline.errors import UserError
-from pipeline.hashing import stable_hash
+from pipeline.hashing import shard_of, stable_hash
 from pipeline.models import calibration
 from pipeline.models.calibration import Calibrator
 from pipeline.models.contamination import Known, noise_kinds
@@ -41,6 +41,7 @@ MAX_ROWS = 300_000
 # among little noise and among much; in the last draw, so many rows lack their item or their text.
 RATES = (0.25, 0.5, 1.0, 1.5, 1.0)
 HIDDEN_SHARE = 0.15
+LOTS = 1_000  # into which users are cast, where all would be too many
 NOTHING = Known()
 # One user in so many sets the thresholds; the others fit the calibrator.
 THRESHOLD_PARTS = 3
@@ -72,8 +73,8 @@ def nights(held_out: pl.DataFrame, max_length: int, seed: int) -> pl.DataFrame:
 def logs(held_out: pl.DataFrame) -> pl.DataFrame:
     """Whole sequences of the held-out users, all rows `wanted`."""
     if held_out.height > MAX_ROWS:  # some users, by lot: their names may tell when they came
-        lot = stable_hash(pl.col(col.USER_ID), pl.lit("rehearsed")).reinterpret(signed=False)
-        held_out = held_out.filter(lot / 2**64 < MAX_ROWS / held_out.height)
+        lot = shard_of(pl.concat_str(pl.lit("rehearsed "), col.USER_ID), LOTS)
+        held_out = held_out.filter(lot < LOTS * MAX_ROWS // held_out.height)
     user = pl.col(col.USER_ID).rle_id().alias(SEQUENCE)
     return _bounded(held_out.with_columns(user, pl.lit(True).alias(WANTED)))
 

@@ -179,6 +179,9 @@ def fit_instruments(
     assert (prefixes is not None) == (config.model.texts == "prefixes")
     seed, width = config.train.seed, config.model.semantic_dim
     vocabulary = count_items(ours, config.train.min_item_count)
+    if vocabulary.is_empty():
+        least = config.train.min_item_count
+        raise UserError(f"no item occurs {least} times: lower train.min_item_count")
     known = vectors.join(vocabulary, on=col.ITEM_ID, how="semi")
     space = fit_space(matrix(known), width, max(width, COMPARED_COMPONENTS))
     text_TP = space.project(matrix(known))[:, :width].float()

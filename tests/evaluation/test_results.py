@@ -78,6 +78,11 @@ def test_without_an_oracle_there_is_no_recovery():
     assert table.filter(pl.col("metric").str.contains("recovery")).is_empty()
 
 
+def test_the_gap_is_told_without_an_arm_between():
+    table = measured({"noisy": 0.2, "oracle": 0.4})
+    assert only(table, metric="standard errors of oracle - noisy, NDCG", k=10)["value"] > 4
+
+
 def test_a_recovery_of_nothing_is_null_not_nan():
     table = measured({"noisy": 0.2, "cleaned": 0.2, "oracle": 0.2})
     assert only(table, metric="recovery of NDCG", k=10)["value"] is None

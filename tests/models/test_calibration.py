@@ -44,6 +44,27 @@ def test_noise_that_is_there_already_is_not_taken_for_genuine():
     assert 0.005 < dropped[1] <= 0.058
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4])
+@pytest.mark.parametrize("apart", [0.25, 0.5, 1.0, 1.5, 2.0])  # AUROC .57, .64, .76, .86, .92
+def test_weak_signals_do_not_overspend_the_budget(share, apart):
+    """Much of what looks like noise is genuine then, and is no reason to remove more."""
+    dropped = []
+    for seed in range(4):
+        draw = np.random.default_rng(seed)
+        shift = np.where(draw.random(20_000) < share, apart, 0)
+        own, noise, fresh = (
+            pl.Series(1 / (1 + np.exp(-x)))
+            for x in (
+                shift + draw.normal(size=20_000),
+                apart + draw.normal(size=4_000),
+                draw.normal(size=20_000),
+            )
+        )
+        limit = cal.threshold(own, 0.05, noise, noise_share(own, noise))
+        dropped.append((fresh.to_numpy() >= limit).mean())
+    assert 0.01 < np.mean(dropped) <= 0.062
+
+
 @pytest.mark.parametrize("share", [0.0, 0.005, 0.01, 0.15])
 def test_what_is_removed_is_noise_at_least_by_half(share):
     draw = np.random.default_rng(3)
@@ -160,3 +181,6 @@ def test_auroc_and_average_precision_of_known_orders():
     assert cal.auroc(torch.zeros(4), torch.zeros(4, dtype=torch.bool)) is None
     found = cal.average_precision(torch.tensor([4.0, 3.0, 2.0, 1.0]), noise)
     assert found == pytest.approx((1 + 2 / 3) / 2)
+    # Of equal scores no order counts.
+    for order in ([0, 1, 2, 3], [1, 0, 3, 2]):
+        assert cal.average_precision(torch.tensor([4.0, 4, 1, 1]), noise[order]) == 0.5

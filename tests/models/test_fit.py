@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -6,6 +8,8 @@ import torch
 from safetensors.torch import save
 
 from pipeline.config import TrainConfig
+from pipeline.errors import UserError
+from pipeline.models import fit
 from pipeline.models.backbones import BACKBONES
 from pipeline.models.batches import Sequences
 from pipeline.models.fit import Task, fit_aligner, new_optimizer, rank_last, run_epoch
@@ -80,6 +84,37 @@ def test_ties_count_against_the_recommender():
     with torch.no_grad():
         aligner.backbone.items.weight.zero_()
     assert rank_last(aligner, sequences, 10)["hit_rate"] == 0.0
+
+
+def test_no_number_is_no_good_score_and_nothing_to_rank_is_no_score():
+    aligner = new_aligner(20, SETTINGS)
+    sequences = Sequences(torch.tensor([3, 5]), torch.tensor([0, 0]), torch.tensor([2]))
+    with torch.no_grad():
+        aligner.backbone.items.weight[3:] = torch.nan
+    assert rank_last(aligner, sequences, 10) == {"hit_rate": 0.0, "ndcg": 0.0}
+    alone = Sequences(torch.tensor([3, 5]), torch.tensor([0, 0]), torch.tensor([1, 1]))
+    assert rank_last(aligner, alone, 10) == {"hit_rate": 0.0, "ndcg": 0.0}
+
+
+def test_a_training_that_diverges_says_what_to_lower():
+    work = task([5] * 40)
+    wild = replace(work, config=work.config.model_copy(update={"learning_rate": 1e30}))
+    with pytest.raises(UserError, match=r"lower train\.learning_rate"):
+        fit_aligner(wild, work.sequences, 20, SETTINGS)
+
+
+def test_of_many_sequences_some_are_ranked(monkeypatch):
+    aligner, work = new_aligner(20, SETTINGS), task([5] * 40)
+    whole = rank_last(aligner, work.sequences, 10)
+    monkeypatch.setattr(fit, "SCORES", 1)
+    assert rank_last(aligner, work.sequences, 10) == whole
+    monkeypatch.setattr(fit, "RANKED", 20)
+    every_other = [n for n in range(0, 40, 2) for n in range(5 * n, 5 * n + 5)]
+    some = Sequences(
+        *(x[every_other] for x in (work.sequences.item_N, work.sequences.text_N)),
+        torch.tensor([5] * 20),
+    )
+    assert rank_last(aligner, work.sequences, 10) == pytest.approx(rank_last(aligner, some, 10))
 
 
 def test_held_out_users_do_not_depend_on_the_others(log):

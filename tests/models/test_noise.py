@@ -102,6 +102,16 @@ def test_near_noise_has_a_text_like_its_neighbours():
     assert near["step"].abs().median() < 0.7 * far["step"].abs().median()
 
 
+def test_near_noise_has_a_text():
+    told = VECTORS.filter(pl.col("item_id").str.ends_with("0"))  # ten of a hundred
+    noisy = inject(
+        known_log(), "user_id", VOCABULARY, rate=0.3, seed=1, kinds=("near",), vectors=told
+    )
+    found = noisy.filter("injected")["item_id"]
+    assert len(found) > 50
+    assert found.is_in(told["item_id"].implode()).all()
+
+
 def test_near_noise_without_vectors_is_refused():
     with pytest.raises(ValueError, match="near"):
         inject(known_log(3), "user_id", VOCABULARY, rate=0.5, seed=1, kinds=("near",))
