@@ -45,7 +45,7 @@ COMMENT ON COLUMN model_strata.false_drop_budget IS
 'share of genuine interactions that may be removed';
 COMMENT ON COLUMN model_strata.rehearsed_rows IS 'users'' own rows that the threshold was set on';
 COMMENT ON COLUMN model_strata.noise_share IS
-'share of them that is noise already, by a cautious estimate';
+'share of them that is noise already: what genuine rows that look like it do not explain';
 COMMENT ON COLUMN model_strata.noise_share_most IS
 'share of them that is noise already at most: so many look like it';
 COMMENT ON COLUMN model_strata.false_drop_rate IS 'share of the others that it removes';
