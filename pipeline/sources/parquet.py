@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,8 @@ from pipeline.sources.reasons import RowRejectedError
 from pipeline.sources.text import ABSENT_VALUE, Lines, open_bytes
 
 BATCH_ROWS = 1 << 18
+
+_NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def open_parquet(file: str, spec: Spec) -> tuple[Layout, Iterator[pl.DataFrame],
     SourceError
         It cannot be read as Parquet, or a needed column is missing.
     """
-    hive = dict(part.split("=", 1) for part in file.split("/")[:-1] if "=" in part)
+    hive = hive_values(file)
     schema = _schema(file)
     found = [*schema.names, *(key for key in hive if key not in schema.names)]
     mapping = resolve(found, LOG_NAMES if isinstance(spec, SourceConfig) else {}, spec, file)
@@ -81,12 +84,20 @@ def open_parquet(file: str, spec: Spec) -> tuple[Layout, Iterator[pl.DataFrame],
     return layout, _frames(file, hive), mapping
 
 
-def _frames(file: str, hive: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+def hive_values(file: str) -> dict[str, str | None]:
+    """Column -> its value, as the folders of the file name them (`event_date=2024-01-03/`)."""
+    pairs = (part.split("=", 1) for part in file.split("/")[:-1] if "=" in part)
+    return {unquote(k): None if v == _NULL_FOLDER else unquote(v) for k, v in pairs}
+
+
+def _frames(file: str, hive: Mapping[str, str | None]) -> Iterator[pl.DataFrame]:
     with open_bytes(file) as stream:
         try:
             for batch in pq.ParquetFile(stream).iter_batches(BATCH_ROWS):
                 frame = pl.DataFrame(batch)
-                lits = [pl.lit(v).alias(k) for k, v in hive.items() if k not in frame.columns]
+                lits = [
+                    pl.lit(v, pl.String).alias(k) for k, v in hive.items() if k not in frame.columns
+                ]
                 yield frame.with_columns(lits).with_columns(
                     pl.col(pl.Datetime).dt.epoch("us"),
                     pl.col(pl.Date).cast(pl.Datetime("us")).dt.epoch("us"),
