@@ -179,9 +179,48 @@ def test_extra_columns_are_kept_as_text(tmp_path: Path) -> None:
     assert found.select("shop", "rating", col.VALUE).rows() == [("007", "4", 4.0)]
 
 
-def test_an_extra_column_with_one_of_our_names_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match='"run_id" is a column of `interactions` already'):
-        log(tmp_path, "a.csv", "user_id\n", format="csv", extra_columns=("run_id",))
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["run_id"], '"run_id" is a column of `interactions` already'),
+        (["User_ID"], '"User_ID" is a column of `interactions` already'),
+        (["weight"], '"weight" is a column of exports already'),
+        (["Kept"], '"Kept" is a column of exports already'),
+        (["shop", "Shop"], r'"Shop" is listed twice \(case does not count\)'),
+    ],
+)
+def test_an_extra_column_whose_name_is_taken_is_refused(
+    tmp_path: Path, extra: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        log(tmp_path, "a.csv", "user_id\n", format="csv", extra_columns=extra)
+
+
+@pytest.mark.parametrize(
+    ("format_", "rest", "value", "columns"),
+    [
+        ("jsonl", {"user_id": "u", "item_id": "i", "time": S}, "value", {}),
+        ("jsonl", {"user_id": "u", "item_id": "i", "time": S}, "rating", {}),
+        ("jsonl", {"user_id": "u", "item_id": "i", "time": S}, "stars", {"value": "stars"}),
+        ("amazon", {"reviewerID": "u", "asin": "i", "unixReviewTime": S}, "overall", {}),
+    ],
+)
+def test_what_the_first_object_leaves_out_is_read_from_the_others(
+    tmp_path: Path, format_: str, rest: dict, value: str, columns: dict
+) -> None:
+    lines = [{}, {"event_type": "view"}, {"event_type": "buy", value: 4, "shop": "x"}]
+    content = "\n".join(json.dumps(rest | line) for line in lines)
+    options = {"format": format_, "columns": columns, "extra_columns": ("shop",)}
+    found = log(tmp_path, "sparse.json", content, **options).sort(col.EVENT_TYPE)
+    rows = found.select(col.EVENT_TYPE, col.VALUE, "shop").rows()
+    assert rows == [(None, None, None), ("buy", 4.0, "x"), ("view", None, None)]
+
+
+def test_a_catalogue_of_json_lines_may_leave_out_a_field_of_the_template(tmp_path: Path) -> None:
+    content = '{"id": "a", "name": "soap"}\n{"id": "b", "name": "oil", "brand": "X"}'
+    mapped = {"columns": {"brand": "brand"}, "template": "{title} {brand}"}
+    found = items(tmp_path, "i.jsonl", content, format="jsonl", **mapped)
+    assert {key: row[col.TEXT] for key, row in found.items()} == {"a": "soap", "b": "oil X"}
 
 
 def test_a_missing_column_is_named_with_what_was_found(tmp_path: Path) -> None:

@@ -246,6 +246,8 @@ WHOLE_GZIP = gzip.compress(HEADER + b"u,i,1700000000,1\n" * 50_000)
     [
         ("log.csv", b"", "it is empty"),
         ("log.csv", b"user_id,timestamp\nu,1\n", 'no column "item_id"'),
+        ("log.csv", b"user_id,item_id,timestamp\ru,i,1\r", r"no row of CSV; .*\(LF or CR LF\)"),
+        ("log.csv", b"user_id,item_id,time,item_id\nu,i,1,j\n", '2 columns are called "item_id"'),
         ("log.csv.gz", WHOLE_GZIP[:-20], "corrupt or truncated gzip"),
         ("log.csv.gz", b"no gzip at all", "corrupt or truncated gzip"),
         ("log.csv.gz", WHOLE_GZIP[:300] + b"xxxx" + WHOLE_GZIP[304:], "corrupt or truncated gzip"),
