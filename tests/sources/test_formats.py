@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import get_args
@@ -339,6 +340,39 @@ def test_a_template_with_an_unmapped_field_is_refused(tmp_path: Path) -> None:
 def test_text_is_unescaped_and_collapsed() -> None:
     assert plain(" Salt &amp;\t Pepper\n") == "Salt & Pepper"
     assert render("{title} by {brand}", {"title": "Soap", "brand": "X"}) == "Soap by X"
+
+
+def test_files_of_a_folder_are_found_in_capitals_and_through_links(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop, elsewhere = tmp_path / "shop", tmp_path / "elsewhere"
+    for name in ("a.csv", "B.CSV", "c.Tsv.GZ", "notes.md", "_SUCCESS", ".old/d.csv"):
+        (shop / name).parent.mkdir(parents=True, exist_ok=True)
+        (shop / name).touch()
+    elsewhere.mkdir()
+    (elsewhere / "e.csv").touch()
+    (shop / "link").symlink_to(elsewhere)
+    (shop / "loop").symlink_to(shop)
+    (elsewhere / "back").symlink_to(shop)
+    with caplog.at_level("INFO", "iadsr"):
+        found = find_files(str(shop), suffixes=SUFFIXES["csv"])
+    names = [Path(file).relative_to(shop).as_posix() for file in found]
+    assert names == ["B.CSV", "a.csv", "c.Tsv.GZ", "link/e.csv"]
+    assert f"{shop}: 1 passed over, not named {', '.join(SUFFIXES['csv'])}" in caplog.messages
+
+
+def test_gzip_is_told_by_its_ending_in_capitals_too(tmp_path: Path) -> None:
+    path = tmp_path / "LOG.CSV.GZ"
+    path.write_bytes(gzip.compress(f"user_id,item_id,timestamp\nu,i,{S}\n".encode()))
+    source = SourceConfig(format="csv", path=str(path))
+    (result,) = ingest(Config(sources={"log": source}), Lake(str(tmp_path / "lake")), now=NOON)
+    assert result.accepted == 1
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(SourceError, match=r"log.csv: a pipe or a device"):
+        find_files(str(tmp_path / "log.csv"))
 
 
 def test_dates_in_paths(tmp_path: Path) -> None:
