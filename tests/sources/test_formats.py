@@ -3,11 +3,13 @@
 import gzip
 import json
 import os
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import columns as col
@@ -246,6 +248,58 @@ def test_a_parquet_log_with_typed_columns(tmp_path: Path, hive: bool) -> None:
     found = lake.scan(INTERACTIONS).collect()
     assert events(found) == [("7", "i", NOON, 4.0)]
     assert not hive or found["shop"].to_list() == ["berlin"]
+
+
+def parquet_log(tmp_path: Path, columns: dict[str, list], **source: object) -> pl.DataFrame:
+    rows = {"user_id": ["u"], "item_id": ["i"], "event_time": [NOON]} | columns
+    pl.DataFrame(rows, strict=False).write_parquet(tmp_path / "log.parquet")
+    spec = SourceConfig(format="parquet", path=str(tmp_path / "log.parquet"), **source)
+    lake = Lake(str(tmp_path / "lake"))
+    ingest(Config(sources={"log": spec}), lake, now=NOON)
+    return lake.scan(INTERACTIONS).collect()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["a", "b"], '["a", "b"]'),
+        ({"k": 1}, '{"k": 1}'),
+        (b"bytes", "bytes"),
+        (timedelta(days=1), "1 day, 0:00:00"),
+        (None, None),
+    ],
+)
+def test_a_parquet_column_of_any_type_is_kept_as_text(
+    tmp_path: Path, given: object, text: str | None
+) -> None:
+    found = parquet_log(tmp_path, {"tags": [given]}, extra_columns=("tags",))
+    assert found["tags"].to_list() == [text]
+
+
+def test_a_list_as_an_id_is_text_and_a_category_is_a_number(tmp_path: Path) -> None:
+    columns = {"item_id": [[7]], "rating": pl.Series(["4"], dtype=pl.Categorical)}
+    assert events(parquet_log(tmp_path, columns)) == [("u", "[7]", NOON, 4.0)]
+
+
+def test_whole_ids_that_became_floats_are_read_as_integers(tmp_path: Path) -> None:
+    """On both paths: the last row has no plain id, so that it is read row by row."""
+    columns = {
+        "user_id": [12.0, 12.5, 12.0],
+        "item_id": ["i", "j", "é"],
+        "event_time": [NOON] * 3,
+        "shop": [12.0] * 3,
+    }
+    found = parquet_log(tmp_path, columns, extra_columns=("shop",)).sort(col.ITEM_ID)
+    assert found[col.USER_ID].to_list() == ["12", "12.5", "12"]
+    assert found["shop"].to_list() == ["12.0"] * 3
+
+
+def test_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.table([["u"], ["i"], [NOON], ["j"]], ["user_id", "item_id", "event_time", "item_id"])
+    pq.write_table(table, tmp_path / "log.parquet")
+    spec = SourceConfig(format="parquet", path=str(tmp_path / "log.parquet"))
+    with pytest.raises(SourceError, match=r'2 columns are called "item_id"'):
+        ingest(Config(sources={"log": spec}), Lake(str(tmp_path / "lake")), now=NOON)
 
 
 def test_titles_of_movielens_are_latin_1(tmp_path: Path) -> None:
