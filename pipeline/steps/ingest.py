@@ -1,7 +1,7 @@
 """Ingest: logs into `interactions`, catalogues into `items`, rejected rows into `quarantine`.
 
 A file is known by the digest of its bytes and of the settings that read it; it enters once. A
-catalogue, of which the latest counts, enters again where other bytes came to its path in between.
+catalogue, of which the latest counts, enters again where others took its place in between.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from os.path import commonprefix
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -89,8 +90,10 @@ class _Job:
 
     @property
     def latest(self) -> tuple[str, int]:
-        """The marker of a catalogue's path: which file was read there last."""
-        return f"catalogue:{self.name}:{self.file}", marker_number(self.identity)
+        """The marker of a catalogue's place: what was read there last. It may move as a whole."""
+        shared = commonprefix([self.file, self.spec.path])  # noqa: RUF071  (a glob cuts names)
+        inside = self.file.removeprefix(shared)
+        return f"catalogue:{self.name}:{inside}", marker_number(self.identity)
 
     @property
     def run_id(self) -> str:
@@ -121,7 +124,7 @@ class _Job:
         return PurePosixPath(self.file).name
 
     def is_in(self, snapshot: DeltaTable) -> bool:
-        """True if the file was read already; a catalogue: if it was the last one of its path."""
+        """True if the file was read already; a catalogue: if it was the last one in its place."""
         key, number = self.latest
         if self.table is ITEMS and (last := snapshot.transaction_version(key)) is not None:
             return last == number

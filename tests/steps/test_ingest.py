@@ -321,7 +321,7 @@ def test_a_catalogue_that_goes_back_to_an_earlier_text_is_read_again(tmp_path: P
 
 
 def test_catalogues_side_by_side_are_each_read_once(tmp_path: Path) -> None:
-    """What was read last is told of each path, or files that overlap would take turns for ever."""
+    """What was read last is told of each place, or files that overlap would take turns for ever."""
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text(f"item_id,title\ni,{name}\n")
     lake = Lake(str(tmp_path / "lake"))
@@ -329,6 +329,19 @@ def test_catalogues_side_by_side_are_each_read_once(tmp_path: Path) -> None:
     for status in ("succeeded", "unchanged"):
         results = ingest(Config(catalogues={"items": spec}), lake, now=NOW)
         assert [result.status for result in results] == [status] * 2
+
+
+def test_catalogues_that_moved_with_their_folder_are_not_read_again(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "a.csv").write_text("item_id,title\ni,a\n")
+    for folder, status in ((old, "succeeded"), (new, "unchanged")):
+        if folder is new:
+            old.rename(new)
+        spec = CatalogueConfig(format="csv", path=str(folder))
+        (result,) = ingest(Config(catalogues={"items": spec}), lake, now=NOW)
+        assert result.status == status
 
 
 def test_a_catalogue_that_an_earlier_release_read_is_not_read_again(tmp_path: Path) -> None:
