@@ -11,8 +11,8 @@ from pipeline import columns as col
 from pipeline.config import SourceConfig, TimeUnit
 from pipeline.sources import reasons
 from pipeline.sources.delimited import decode
-from pipeline.sources.jsonl import Names, an_object, first_object, splitter
-from pipeline.sources.layout import Layout, Spec, resolve
+from pipeline.sources.jsonl import Names, an_object, first_object, keys_of, splitter
+from pipeline.sources.layout import Layout, Spec
 from pipeline.sources.reasons import RowRejectedError
 
 _UNTIL_2018: Names = {
@@ -41,11 +41,10 @@ def layout(first: bytes, spec: Spec, file: str) -> Layout:
         defaults, found = _UNTIL_2018, list(record)
     else:
         defaults, found, time = _SINCE_2023, list(record), "ms"
-    mapping = resolve(found, defaults, spec, file)
-    keys: dict[str, tuple[str, ...]] = {name: (column,) for name, column in mapping.items()}
-    if mapping[col.ITEM_ID] == "parent_asin" and col.ITEM_ID not in spec.columns:
+    keys = keys_of(found, defaults, spec, file)
+    if keys[col.ITEM_ID] == ("parent_asin",) and col.ITEM_ID not in spec.columns:
         keys[col.ITEM_ID] = ("parent_asin", "asin")
-    return Layout(fields=tuple(mapping), split=splitter(keys, _read), time=time)
+    return Layout(fields=tuple(keys), split=splitter(keys, _read), time=time)
 
 
 def _read(raw: bytes) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _HEADERLESS_CATALOGUE: _Names = {col.ITEM_ID: ("1",), col.TITLE: ("2",)}
 def layout(first: bytes, spec: Spec, file: str) -> Layout:
     """Layout of a CSV file by its first line. Raises SourceError for a missing column."""
     log = isinstance(spec, SourceConfig)
-    found = split_header(first, spec.separator, quoted=True)
+    found = split_header(first, spec.separator, file, quoted=True)
     if spec.header:
         defaults = LOG_NAMES if log else _CATALOGUE
     else:

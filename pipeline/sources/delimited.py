@@ -4,8 +4,9 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.config import TimeUnit
+from pipeline.errors import SourceError
 from pipeline.sources import reasons
-from pipeline.sources.layout import Delimited, Layout, Row, Spec, resolve
+from pipeline.sources.layout import Delimited, Layout, Row, Spec, check_unique, resolve
 from pipeline.sources.reasons import RowRejectedError
 
 
@@ -21,8 +22,9 @@ def delimited_layout(
     encoding: str = "utf-8",
     time: TimeUnit | None = None,
 ) -> Layout:
-    """Layout of a file whose columns are `found`. Raises SourceError for a missing column."""
+    """Layout of a file whose columns are `found`. Raises SourceError: one is missing, or twice."""
     mapping = resolve(found, defaults, spec, file)
+    check_unique(found, mapping.values(), file)
     positions = tuple(found.index(column) for column in mapping.values())
     one_field_a_column = len(set(positions)) == len(positions)
     form = Delimited(separator.encode(), quoted, len(found), positions)
@@ -35,12 +37,18 @@ def delimited_layout(
     )
 
 
-def split_header(line: bytes, separator: str, *, quoted: bool) -> list[str]:
-    """Column names of a header line."""
+def split_header(line: bytes, separator: str, file: str, *, quoted: bool) -> list[str]:
+    """Column names of a header line. Raises SourceError if it is none."""
     text = line.decode("utf-8-sig", errors="replace")
-    if quoted and len(separator) == 1:
+    if not quoted or len(separator) > 1:
+        return [name.strip() for name in text.split(separator)]
+    try:
         return [name.strip() for name in next(csv.reader([text], delimiter=separator), [])]
-    return [name.strip() for name in text.split(separator)]
+    except csv.Error:
+        raise SourceError(
+            f"{file}: its first line is no row of CSV; "
+            "check its format, separator and line ends (LF or CR LF)"
+        ) from None
 
 
 def decode(raw: bytes, encoding: str = "utf-8") -> str:

@@ -1,7 +1,10 @@
-"""JSON lines: one object a line, fields by name. The names of a log of your own are configured."""
+"""JSON lines: one object a line, fields by name. The names of a log of your own are configured.
+
+An object leaves out what it does not know: only what every row needs must be in the first one.
+"""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline import columns as col
@@ -9,11 +12,12 @@ from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
 from pipeline.sources import reasons
 from pipeline.sources.delimited import decode
-from pipeline.sources.layout import LOG_NAMES, Layout, Row, Spec, resolve
+from pipeline.sources.layout import LOG_NAMES, Layout, Row, Spec, names_of, resolve
 from pipeline.sources.reasons import RowRejectedError
 
 Read = Callable[[bytes], dict[str, Any]]
-Names = Mapping[str, tuple[str, ...]]
+Keys = tuple[str, ...]
+Names = Mapping[str, Keys]
 
 _CATALOGUE: Names = {col.ITEM_ID: (col.ITEM_ID, "id"), col.TITLE: (col.TITLE, "name")}
 
@@ -22,9 +26,17 @@ def layout(first: bytes, spec: Spec, file: str) -> Layout:
     """Layout by the first object. Raises SourceError if it is none, or lacks a needed field."""
     record = first_object(first, read_object, file, "jsonl")
     defaults = LOG_NAMES if isinstance(spec, SourceConfig) else _CATALOGUE
-    mapping = resolve(list(record), defaults, spec, file)
-    keys = {name: (key,) for name, key in mapping.items()}
-    return Layout(fields=tuple(mapping), split=splitter(keys, read_object))
+    keys = keys_of(list(record), defaults, spec, file)
+    return Layout(fields=tuple(keys), split=splitter(keys, read_object))
+
+
+def keys_of(found: Sequence[str], defaults: Names, spec: Spec, file: str) -> dict[str, Keys]:
+    """Our field -> its key in the first object (`found`), or those that it may have in others."""
+    mapping = resolve(found, defaults, spec, file, sparse=True)
+    return {
+        name: (key,) if key in found else tuple(names_of(name, defaults, spec))
+        for name, key in mapping.items()
+    }
 
 
 def first_object(first: bytes, read: Read, file: str, name: str) -> dict[str, Any]:

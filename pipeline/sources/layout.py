@@ -4,7 +4,7 @@ A layout splits one row; it judges no value (that is `judge.py`).
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import columns as col
@@ -23,6 +23,8 @@ LOG_NAMES: Mapping[str, tuple[str, ...]] = {
 NEEDED_OF_LOG = (col.USER_ID, col.ITEM_ID, col.EVENT_TIME)
 OPTIONAL_OF_LOG = (col.EVENT_TYPE, col.VALUE)
 NEEDED_OF_CATALOGUE = (col.ITEM_ID, col.TITLE)
+
+_OF_EXPORTS = ("kept", "weight")  # columns that an export with weights adds
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ class Layout:
 
 
 def resolve(
-    found: Sequence[str], defaults: Mapping[str, Sequence[str]], spec: Spec, file: str
+    found: Sequence[str],
+    defaults: Mapping[str, Sequence[str]],
+    spec: Spec,
+    file: str,
+    *,
+    sparse: bool = False,
 ) -> dict[str, str]:
     """Our field -> the file's column, in our order.
 
@@ -65,6 +72,9 @@ def resolve(
         Its `columns` come before the defaults.
     file
         Named in errors.
+    sparse
+        `found` are the columns of one row, and rows leave out what they do not know: what is
+        optional is taken as found, by its best name.
 
     Raises
     ------
@@ -76,17 +86,32 @@ def resolve(
     optional = OPTIONAL_OF_LOG if log else tuple(k for k in spec.columns if k not in needed)
     mapping: dict[str, str] = {}
     for name in (*needed, *optional):
-        wanted = (spec.columns[name],) if name in spec.columns else defaults.get(name, (name,))
-        present = next((candidate for candidate in wanted if candidate in found), None)
+        wanted = names_of(name, defaults, spec)
+        absent = wanted[0] if sparse and name in optional else None
+        present = next((candidate for candidate in wanted if candidate in found), absent)
         if present is not None:
             mapping[name] = present
         elif name in needed or name in spec.columns:
             raise _missing(name, wanted[0], found, file)
     for name in extra_columns(spec):
-        if name not in found:
+        if name not in found and not sparse:
             raise _missing(name, name, found, file)
         mapping[name] = name
     return mapping
+
+
+def names_of(name: str, defaults: Mapping[str, Sequence[str]], spec: Spec) -> Sequence[str]:
+    """What a field may be called in the file, best first."""
+    return (spec.columns[name],) if name in spec.columns else defaults.get(name, (name,))
+
+
+def check_unique(found: Sequence[str], read: Iterable[str], file: str) -> None:
+    """Refuse a file in which a column that is read has a namesake. Raises SourceError."""
+    for column in read:
+        if (times := found.count(column)) > 1:
+            raise SourceError(
+                f'{file}: {times} columns are called "{column}"; rename all but one of them'
+            )
 
 
 def extra_columns(spec: Spec) -> tuple[str, ...]:
@@ -100,7 +125,7 @@ def check_spec(name: str, spec: Spec) -> None:
     Raises
     ------
     ConfigError
-        An unknown key of `columns`, or an extra column with the name of one of ours.
+        An unknown key of `columns`, or an extra column with the name of another or one of ours.
     """
     if not isinstance(spec, SourceConfig):
         return
@@ -109,12 +134,18 @@ def check_spec(name: str, spec: Spec) -> None:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
             raise ConfigError(f'sources.{name}.columns: unknown "{key}" (did you mean "{near}"?)')
-    for extra in spec.extra_columns:
-        if extra in INTERACTIONS.columns:
+    names = [extra.lower() for extra in spec.extra_columns]  # Delta tells no case apart
+    for at, extra in enumerate(spec.extra_columns):
+        key = f'sources.{name}.extra_columns: "{extra}"'
+        if names[at] in INTERACTIONS.columns:
             raise ConfigError(
-                f'sources.{name}.extra_columns: "{extra}" is a column of `interactions` already; '
+                f"{key} is a column of `interactions` already; "
                 f"map it with sources.{name}.columns, or rename it in the file"
             )
+        if names[at] in _OF_EXPORTS:
+            raise ConfigError(f"{key} is a column of exports already; rename it in the file")
+        if names[at] in names[:at]:
+            raise ConfigError(f"{key} is listed twice (case does not count); name it once")
 
 
 def _missing(name: str, wanted: str, found: Sequence[str], file: str) -> SourceError:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -17,11 +18,14 @@ from pipeline import columns as col
 from pipeline.config import SourceConfig, TimeUnit
 from pipeline.errors import SourceError
 from pipeline.sources import reasons
-from pipeline.sources.layout import LOG_NAMES, Layout, Row, Spec, resolve
+from pipeline.sources.layout import LOG_NAMES, Layout, Row, Spec, check_unique, resolve
 from pipeline.sources.reasons import RowRejectedError
 from pipeline.sources.text import ABSENT_VALUE, Lines, open_bytes
 
 BATCH_ROWS = 1 << 18
+
+_NO_CAST = (pl.Binary, pl.Duration)  # these, and nested ones, go to text row by row
+_NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,11 @@ class ParquetBlock:
 
     def fast(self) -> tuple[pl.DataFrame, Lines]:
         """Fields cast to their types; a value that does not fit is null, hence not certain."""
+        found = [self.frame.schema[column] for column in self.mapping.values()]
+        if any(dtype.is_nested() or dtype in _NO_CAST for dtype in found):
+            return pl.DataFrame(schema=dict(self.dtypes)), np.arange(0)
         exprs = [
-            _typed(pl.col(column), self.frame.schema[column], self.dtypes[name]).alias(name)
+            pl.col(column).cast(self.dtypes[name], strict=False).alias(name)
             for name, column in self.mapping.items()
         ]
         if col.VALUE in self.mapping:
@@ -67,10 +74,11 @@ def open_parquet(file: str, spec: Spec) -> tuple[Layout, Iterator[pl.DataFrame],
     Raises
     ------
     SourceError
-        It cannot be read as Parquet, or a needed column is missing.
+        It cannot be read as Parquet, a needed column is missing, or two have one name.
     """
-    hive = dict(part.split("=", 1) for part in file.split("/")[:-1] if "=" in part)
+    hive = hive_values(file)
     schema = _schema(file)
+    check_unique(schema.names, schema.names, file)
     found = [*schema.names, *(key for key in hive if key not in schema.names)]
     mapping = resolve(found, LOG_NAMES if isinstance(spec, SourceConfig) else {}, spec, file)
     time: TimeUnit | None = None
@@ -78,16 +86,27 @@ def open_parquet(file: str, spec: Spec) -> tuple[Layout, Iterator[pl.DataFrame],
     if column in schema.names and pa.types.is_temporal(schema.field(column).type):
         time = "us"
     layout = Layout(fields=tuple(mapping), split=_no_text, time=time)
-    return layout, _frames(file, hive), mapping
+    ids = {mapping[name] for name in (col.USER_ID, col.ITEM_ID) if name in mapping}
+    return layout, _frames(file, hive, ids), mapping
 
 
-def _frames(file: str, hive: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+def hive_values(file: str) -> dict[str, str | None]:
+    """Column -> its value, as the folders of the file name them (`event_date=2024-01-03/`)."""
+    pairs = (part.split("=", 1) for part in file.split("/")[:-1] if "=" in part)
+    return {unquote(k): None if v == _NULL_FOLDER else unquote(v) for k, v in pairs}
+
+
+def _frames(file: str, hive: Mapping[str, str | None], ids: set[str]) -> Iterator[pl.DataFrame]:
     with open_bytes(file) as stream:
         try:
             for batch in pq.ParquetFile(stream).iter_batches(BATCH_ROWS):
                 frame = pl.DataFrame(batch)
-                lits = [pl.lit(v).alias(k) for k, v in hive.items() if k not in frame.columns]
-                yield frame.with_columns(lits).with_columns(
+                frame = frame.with_columns(
+                    pl.lit(v, pl.String).alias(k) for k, v in hive.items() if k not in frame.columns
+                )
+                yield frame.with_columns(
+                    *(_id_text(pl.col(name)) for name in ids if frame.schema[name].is_float()),
+                    pl.col(pl.Categorical).cast(pl.String),
                     pl.col(pl.Datetime).dt.epoch("us"),
                     pl.col(pl.Date).cast(pl.Datetime("us")).dt.epoch("us"),
                 )
@@ -108,10 +127,10 @@ def _unreadable(file: str, error: Exception) -> SourceError:
     return SourceError(f"{file}: not a whole Parquet file ({reason}); write it again")
 
 
-def _typed(column: pl.Expr, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
-    if found == pl.Binary:
-        return pl.lit(None, dtype=wanted)
-    return column.cast(wanted, strict=False)
+def _id_text(column: pl.Expr) -> pl.Expr:
+    """Ids that are floats, as text: whole ones as integers. Pandas makes floats beside a null."""
+    whole = column.cast(pl.Int64, strict=False)
+    return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
 
 
 def _plain(value: Any) -> Any:

@@ -3,17 +3,19 @@
 import difflib
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
 from pyarrow import fs
 
 from pipeline.errors import SourceError
+from pipeline.progress import logger
 from pipeline.storage import files
 
 _DATE = re.compile(r"\{date(?::([^{}]*))?\}")
 _MAGIC = re.compile(r"[*?\[]")
+_HIDDEN = (".", "_")  # first letters
 
 
 def find_files(
@@ -39,7 +41,7 @@ def find_files(
     Raises
     ------
     SourceError
-        Nothing is there, or a folder holds no readable file.
+        Nothing is there, or no file, or a folder holds no readable one.
     """
     one_date = dated(path) and day is not None
     pattern = _DATE.sub(lambda match: _spell(match.group(1), day), path)
@@ -75,11 +77,29 @@ def _expand(pattern: str, suffixes: tuple[str, ...] | None) -> list[str] | None:
     found: list[str] = []
     for match in matches:
         if match.is_dir():
-            inside = (p.relative_to(match).as_posix() for p in match.rglob("*") if p.is_file())
-            found += [str(match / name) for name in _readable(inside, suffixes)]
+            inside = (path.relative_to(match).as_posix() for path in _inside(match))
+            found += [str(match / name) for name in _readable(inside, suffixes, str(match))]
+        elif match.exists() and not match.is_file():
+            raise SourceError(f"{match}: a pipe or a device; write its content into a file first")
         else:
             found.append(str(match))
     return found
+
+
+def _inside(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Files at any depth that are not hidden. Links are followed, but for one back up: a loop."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from None
+    for entry in entries:
+        if entry.is_dir() and not entry.name.startswith(_HIDDEN):
+            yield from _inside(entry, above | {real})
+        elif entry.is_file():
+            yield entry
 
 
 def _expand_remote(pattern: str, suffixes: tuple[str, ...] | None) -> list[str] | None:
@@ -94,7 +114,7 @@ def _expand_remote(pattern: str, suffixes: tuple[str, ...] | None) -> list[str] 
     if magic:
         matcher = re.compile(_glob_regex(inner.removeprefix(folder + "/").rstrip("/")))
         names = [name for name in names if matcher.fullmatch(name)]
-    found = [f"{scheme}://{folder}/{name}" for name in _readable(names, suffixes)]
+    found = [f"{scheme}://{folder}/{name}" for name in _readable(names, suffixes, pattern)]
     return found if listed and (found or not magic) else None
 
 
@@ -107,14 +127,15 @@ def _glob_regex(pattern: str) -> str:
     )
 
 
-def _readable(names: Iterable[str], suffixes: tuple[str, ...] | None) -> list[str]:
+def _readable(names: Iterable[str], suffixes: tuple[str, ...] | None, where: str) -> list[str]:
     """Names without hidden parts (`.part`, `_SUCCESS`, `_delta_log/`) and with a wanted suffix."""
-    return [
-        name
-        for name in names
-        if not any(part.startswith((".", "_")) for part in name.split("/"))
-        and (suffixes is None or name.endswith(suffixes))
-    ]
+    shown = [n for n in names if not any(part.startswith(_HIDDEN) for part in n.split("/"))]
+    if suffixes is None:
+        return shown
+    wanted = [name for name in shown if name.lower().endswith(suffixes)]
+    if passed := len(shown) - len(wanted):
+        logger.info("%s: %d passed over, not named %s", where, passed, ", ".join(suffixes))
+    return wanted
 
 
 def _nothing_at(pattern: str) -> str:

@@ -14,7 +14,7 @@ _CATALOGUE = {col.TITLE: (col.TITLE, "movie_title", "item_title", "name", "item_
 
 def layout(first: bytes, spec: Spec, file: str) -> Layout:
     """Layout of an atomic file by its header. Raises SourceError for a missing column."""
-    header = split_header(first, "\t", quoted=False)
+    header = split_header(first, "\t", file, quoted=False)
     found = [name.rpartition(":")[0] or name for name in header]
     defaults = _LOG if isinstance(spec, SourceConfig) else _CATALOGUE
     return delimited_layout(found, defaults, spec, file, separator="\t", header=True, time="s")

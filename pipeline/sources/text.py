@@ -251,7 +251,7 @@ def open_text(file: str) -> Iterator[IO[bytes]]:
     """
     try:
         with open_bytes(file) as stream:
-            if file.endswith(".gz"):
+            if file.lower().endswith(".gz"):
                 with gzip.open(stream) as decompressed:
                     yield decompressed  # type: ignore[misc]
             else:

@@ -13,6 +13,8 @@ MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST = 4.0e18  # microseconds; beyond it an Int64 would overflow
+# What polars and Python read alike; polars alone takes `2024-1-1`, a sign, two spaces, second 60.
+_PLAIN_ISO = r"^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?Z?$"
 
 
 def to_micros(moment: datetime) -> int:
@@ -60,10 +62,13 @@ def parse_number(number: pl.Expr, unit: TimeUnit) -> pl.Expr:
 
 
 def parse_plain_iso(text: pl.Expr) -> pl.Expr:
-    """String -> Int64 microseconds for the commonest ISO spellings; null for any other."""
+    """String -> Int64 microseconds for the commonest ISO spellings; null for any other.
+
+    Never another time than `iso_micros`, nor one where that finds none.
+    """
     spaced = text.str.strip_suffix("Z").str.replace("T", " ", literal=True)
     parsed = spaced.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
-    return parsed.to_physical()
+    return pl.when(text.str.contains(_PLAIN_ISO)).then(parsed.to_physical())
 
 
 def iso_micros(text: str) -> int | None:

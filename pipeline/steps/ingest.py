@@ -1,6 +1,7 @@
 """Ingest: logs into `interactions`, catalogues into `items`, rejected rows into `quarantine`.
 
-A file is known by the digest of its bytes and of the settings that read it; it enters once.
+A file is known by the digest of its bytes and of the settings that read it; it enters once. A
+catalogue, of which the latest counts, enters again where others took its place in between.
 """
 
 import hashlib
@@ -9,7 +10,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from os.path import commonprefix
 from pathlib import PurePosixPath
+from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
@@ -24,6 +27,7 @@ from pipeline.sources import FORMATS, SUFFIXES
 from pipeline.sources.catalogue import ITEM_SCHEMA, check_template, read_catalogue
 from pipeline.sources.corrections import Corrections
 from pipeline.sources.layout import Spec, check_spec
+from pipeline.sources.parquet import hive_values
 from pipeline.sources.paths import dated, find_files
 from pipeline.sources.quarantine import Quarantine
 from pipeline.sources.reader import Reading, open_log
@@ -75,14 +79,39 @@ class _Job:
     ids: UserIds = field(default_factory=UserIds)
 
     @property
+    def identity(self) -> str:
+        """The file's bytes and how they are read."""
+        return digest({"sha256": self.sha256} | self._read_by, 32)
+
+    @property
     def marker(self) -> str:
         """The file's key among a table's markers."""
-        return "file:" + digest({"sha256": self.sha256, "spec": _spec_digest(self.spec)}, 32)
+        return "file:" + self.identity
+
+    @property
+    def latest(self) -> tuple[str, int]:
+        """The marker of a catalogue's place: what was read there last. It may move as a whole."""
+        shared = commonprefix([self.file, self.spec.path])  # noqa: RUF071  (a glob cuts names)
+        inside = self.file.removeprefix(shared)
+        return f"catalogue:{self.name}:{inside}", marker_number(self.identity)
 
     @property
     def run_id(self) -> str:
         """Name of this piece of work."""
-        return runs.run_id("ingest", {"file": self.sha256, "spec": _spec_digest(self.spec)})
+        return runs.run_id("ingest", {"file": self.sha256} | self._read_by)
+
+    @property
+    def _read_by(self) -> dict[str, Any]:
+        """What the bytes are read by; without what is usual, as earlier releases named it."""
+        spec = self.spec.model_dump(mode="json", exclude={"path"})
+        bounds = self.config.ingest.model_dump(
+            mode="json",
+            exclude=None if self.table is INTERACTIONS else {"earliest"},
+            exclude_defaults=True,
+        )
+        hive = hive_values(self.file) if self.spec.format == "parquet" else {}
+        rare = {name: told for name, told in (("bounds", bounds), ("hive", hive)) if told}
+        return {"spec": digest(spec, 32)} | rare
 
     @property
     def table(self) -> Table:
@@ -93,6 +122,13 @@ class _Job:
     def label(self) -> str:
         """The file's name in messages."""
         return PurePosixPath(self.file).name
+
+    def is_in(self, snapshot: DeltaTable) -> bool:
+        """True if the file was read already; a catalogue: if it was the last one in its place."""
+        key, number = self.latest
+        if self.table is ITEMS and (last := snapshot.transaction_version(key)) is not None:
+            return last == number
+        return snapshot.transaction_version(self.marker) is not None
 
 
 def ingest(
@@ -130,8 +166,10 @@ def ingest(
     ------
     ConfigError
         The settings of a source contradict each other.
+    UserError
+        A name is not configured.
     SourceError
-        A file cannot be read, or a name is not configured. Earlier files stay ingested.
+        A file cannot be read. Earlier files stay ingested.
     ContractError
         Counts do not reconcile; the file is not ingested.
     ConflictError
@@ -194,7 +232,7 @@ def _until_committed(job: _Job, run: runs.Run) -> None:
         # The commit rests on the snapshot in which the marker was missed: whoever commits the
         # same file after it is noticed.
         snapshot = job.lake.open(job.table)
-        if snapshot.transaction_version(job.marker) is not None:
+        if job.is_in(snapshot):
             run.status = runs.UNCHANGED
             run.outputs[job.table.name] = snapshot.version()
             logger.info("%s: already ingested", job.label)
@@ -309,18 +347,17 @@ def _ingest_items(job: _Job, run: runs.Run, snapshot: DeltaTable) -> None:
 
 def _replace_items(job: _Job, latest: pl.DataFrame, version: int) -> None:
     """Put changed and new items in place; the marker alone, where every item stands already."""
-    marker = (job.marker, marker_number(job.run_id))
     stood = job.lake.scan(ITEMS, version).collect()
     changed = latest.join(stood, on=list(ITEM_SCHEMA), how="anti", nulls_equal=True)
     stamped = changed.with_columns(
         pl.lit(job.file).alias(col.SOURCE_FILE), pl.lit(job.run_id).alias(col.RUN_ID)
     )
     if changed.is_empty():
-        job.lake.append(ITEMS, conform(stamped, ITEMS), marker, since=version)
+        job.lake.append(ITEMS, conform(stamped, ITEMS), job.latest, since=version)
         return
     kept = conform(stood.join(changed, on=col.ITEM_ID, how="anti"), ITEMS)
     items = pl.concat([kept, conform(stamped, ITEMS)]).sort(col.ITEM_ID)
-    job.lake.replace_all(ITEMS, items, marker, since=version)
+    job.lake.replace_all(ITEMS, items, job.latest, since=version)
 
 
 def _reconcile(job: _Job, run: runs.Run, reasons: Counter[str]) -> None:
@@ -341,10 +378,6 @@ def _reconcile(job: _Job, run: runs.Run, reasons: Counter[str]) -> None:
     if counts["rows_read"] != sum(counts[name] for name in names[1:]):
         raise ContractError(f"{line}: these do not add up. Nothing of this file was ingested.")
     logger.info("%s", line)
-
-
-def _spec_digest(spec: Spec) -> str:
-    return digest(spec.model_dump(mode="json", exclude={"path"}), 32)
 
 
 def _sha256(file: str) -> str:

@@ -2,11 +2,14 @@
 
 import gzip
 import json
-from datetime import UTC, date, datetime
+import os
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import columns as col
@@ -179,9 +182,48 @@ def test_extra_columns_are_kept_as_text(tmp_path: Path) -> None:
     assert found.select("shop", "rating", col.VALUE).rows() == [("007", "4", 4.0)]
 
 
-def test_an_extra_column_with_one_of_our_names_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match='"run_id" is a column of `interactions` already'):
-        log(tmp_path, "a.csv", "user_id\n", format="csv", extra_columns=("run_id",))
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["run_id"], '"run_id" is a column of `interactions` already'),
+        (["User_ID"], '"User_ID" is a column of `interactions` already'),
+        (["weight"], '"weight" is a column of exports already'),
+        (["Kept"], '"Kept" is a column of exports already'),
+        (["shop", "Shop"], r'"Shop" is listed twice \(case does not count\)'),
+    ],
+)
+def test_an_extra_column_whose_name_is_taken_is_refused(
+    tmp_path: Path, extra: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        log(tmp_path, "a.csv", "user_id\n", format="csv", extra_columns=extra)
+
+
+@pytest.mark.parametrize(
+    ("format_", "rest", "value", "columns"),
+    [
+        ("jsonl", {"user_id": "u", "item_id": "i", "time": S}, "value", {}),
+        ("jsonl", {"user_id": "u", "item_id": "i", "time": S}, "rating", {}),
+        ("jsonl", {"user_id": "u", "item_id": "i", "time": S}, "stars", {"value": "stars"}),
+        ("amazon", {"reviewerID": "u", "asin": "i", "unixReviewTime": S}, "overall", {}),
+    ],
+)
+def test_what_the_first_object_leaves_out_is_read_from_the_others(
+    tmp_path: Path, format_: str, rest: dict, value: str, columns: dict
+) -> None:
+    lines = [{}, {"event_type": "view"}, {"event_type": "buy", value: 4, "shop": "x"}]
+    content = "\n".join(json.dumps(rest | line) for line in lines)
+    options = {"format": format_, "columns": columns, "extra_columns": ("shop",)}
+    found = log(tmp_path, "sparse.json", content, **options).sort(col.EVENT_TYPE)
+    rows = found.select(col.EVENT_TYPE, col.VALUE, "shop").rows()
+    assert rows == [(None, None, None), ("buy", 4.0, "x"), ("view", None, None)]
+
+
+def test_a_catalogue_of_json_lines_may_leave_out_a_field_of_the_template(tmp_path: Path) -> None:
+    content = '{"id": "a", "name": "soap"}\n{"id": "b", "name": "oil", "brand": "X"}'
+    mapped = {"columns": {"brand": "brand"}, "template": "{title} {brand}"}
+    found = items(tmp_path, "i.jsonl", content, format="jsonl", **mapped)
+    assert {key: row[col.TEXT] for key, row in found.items()} == {"a": "soap", "b": "oil X"}
 
 
 def test_a_missing_column_is_named_with_what_was_found(tmp_path: Path) -> None:
@@ -206,6 +248,58 @@ def test_a_parquet_log_with_typed_columns(tmp_path: Path, hive: bool) -> None:
     found = lake.scan(INTERACTIONS).collect()
     assert events(found) == [("7", "i", NOON, 4.0)]
     assert not hive or found["shop"].to_list() == ["berlin"]
+
+
+def parquet_log(tmp_path: Path, columns: dict[str, list], **source: object) -> pl.DataFrame:
+    rows = {"user_id": ["u"], "item_id": ["i"], "event_time": [NOON]} | columns
+    pl.DataFrame(rows, strict=False).write_parquet(tmp_path / "log.parquet")
+    spec = SourceConfig(format="parquet", path=str(tmp_path / "log.parquet"), **source)
+    lake = Lake(str(tmp_path / "lake"))
+    ingest(Config(sources={"log": spec}), lake, now=NOON)
+    return lake.scan(INTERACTIONS).collect()
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["a", "b"], '["a", "b"]'),
+        ({"k": 1}, '{"k": 1}'),
+        (b"bytes", "bytes"),
+        (timedelta(days=1), "1 day, 0:00:00"),
+        (None, None),
+    ],
+)
+def test_a_parquet_column_of_any_type_is_kept_as_text(
+    tmp_path: Path, given: object, text: str | None
+) -> None:
+    found = parquet_log(tmp_path, {"tags": [given]}, extra_columns=("tags",))
+    assert found["tags"].to_list() == [text]
+
+
+def test_a_list_as_an_id_is_text_and_a_category_is_a_number(tmp_path: Path) -> None:
+    columns = {"item_id": [[7]], "rating": pl.Series(["4"], dtype=pl.Categorical)}
+    assert events(parquet_log(tmp_path, columns)) == [("u", "[7]", NOON, 4.0)]
+
+
+def test_whole_ids_that_became_floats_are_read_as_integers(tmp_path: Path) -> None:
+    """On both paths: the last row has no plain id, so that it is read row by row."""
+    columns = {
+        "user_id": [12.0, 12.5, 12.0],
+        "item_id": ["i", "j", "é"],
+        "event_time": [NOON] * 3,
+        "shop": [12.0] * 3,
+    }
+    found = parquet_log(tmp_path, columns, extra_columns=("shop",)).sort(col.ITEM_ID)
+    assert found[col.USER_ID].to_list() == ["12", "12.5", "12"]
+    assert found["shop"].to_list() == ["12.0"] * 3
+
+
+def test_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.table([["u"], ["i"], [NOON], ["j"]], ["user_id", "item_id", "event_time", "item_id"])
+    pq.write_table(table, tmp_path / "log.parquet")
+    spec = SourceConfig(format="parquet", path=str(tmp_path / "log.parquet"))
+    with pytest.raises(SourceError, match=r'2 columns are called "item_id"'):
+        ingest(Config(sources={"log": spec}), Lake(str(tmp_path / "lake")), now=NOON)
 
 
 def test_titles_of_movielens_are_latin_1(tmp_path: Path) -> None:
@@ -300,6 +394,39 @@ def test_a_template_with_an_unmapped_field_is_refused(tmp_path: Path) -> None:
 def test_text_is_unescaped_and_collapsed() -> None:
     assert plain(" Salt &amp;\t Pepper\n") == "Salt & Pepper"
     assert render("{title} by {brand}", {"title": "Soap", "brand": "X"}) == "Soap by X"
+
+
+def test_files_of_a_folder_are_found_in_capitals_and_through_links(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop, elsewhere = tmp_path / "shop", tmp_path / "elsewhere"
+    for name in ("a.csv", "B.CSV", "c.Tsv.GZ", "notes.md", "_SUCCESS", ".old/d.csv"):
+        (shop / name).parent.mkdir(parents=True, exist_ok=True)
+        (shop / name).touch()
+    elsewhere.mkdir()
+    (elsewhere / "e.csv").touch()
+    (shop / "link").symlink_to(elsewhere)
+    (shop / "loop").symlink_to(shop)
+    (elsewhere / "back").symlink_to(shop)
+    with caplog.at_level("INFO", "iadsr"):
+        found = find_files(str(shop), suffixes=SUFFIXES["csv"])
+    names = [Path(file).relative_to(shop).as_posix() for file in found]
+    assert names == ["B.CSV", "a.csv", "c.Tsv.GZ", "link/e.csv"]
+    assert f"{shop}: 1 passed over, not named {', '.join(SUFFIXES['csv'])}" in caplog.messages
+
+
+def test_gzip_is_told_by_its_ending_in_capitals_too(tmp_path: Path) -> None:
+    path = tmp_path / "LOG.CSV.GZ"
+    path.write_bytes(gzip.compress(f"user_id,item_id,timestamp\nu,i,{S}\n".encode()))
+    source = SourceConfig(format="csv", path=str(path))
+    (result,) = ingest(Config(sources={"log": source}), Lake(str(tmp_path / "lake")), now=NOON)
+    assert result.accepted == 1
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(SourceError, match=r"log.csv: a pipe or a device"):
+        find_files(str(tmp_path / "log.csv"))
 
 
 def test_dates_in_paths(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every row ends in one place, each file enters once, and a failure leaves the lake as it was."""
 
 import gzip
+import hashlib
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,15 +13,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import columns as col
-from pipeline.config import CatalogueConfig, Config, SourceConfig
-from pipeline.errors import SourceError
+from pipeline.config import CatalogueConfig, Config, IngestConfig, SourceConfig
+from pipeline.digests import digest
+from pipeline.errors import SourceError, UserError
 from pipeline.schemas import INTERACTIONS, ITEMS, QUARANTINE, RUNS
 from pipeline.sources import FORMATS, reasons
 from pipeline.sources.judge import Batch
 from pipeline.sources.reader import open_log
 from pipeline.sources.seen import SeenIds
 from pipeline.steps.ingest import IngestResult, ingest
-from pipeline.storage.lake import Lake
+from pipeline.storage.lake import Lake, conform
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 HEADER = b"user_id,item_id,timestamp,rating\n"
@@ -244,6 +246,8 @@ WHOLE_GZIP = gzip.compress(HEADER + b"u,i,1700000000,1\n" * 50_000)
     [
         ("log.csv", b"", "it is empty"),
         ("log.csv", b"user_id,timestamp\nu,1\n", 'no column "item_id"'),
+        ("log.csv", b"user_id,item_id,timestamp\ru,i,1\r", r"no row of CSV; .*\(LF or CR LF\)"),
+        ("log.csv", b"user_id,item_id,time,item_id\nu,i,1,j\n", '2 columns are called "item_id"'),
         ("log.csv.gz", WHOLE_GZIP[:-20], "corrupt or truncated gzip"),
         ("log.csv.gz", b"no gzip at all", "corrupt or truncated gzip"),
         ("log.csv.gz", WHOLE_GZIP[:300] + b"xxxx" + WHOLE_GZIP[304:], "corrupt or truncated gzip"),
@@ -273,7 +277,7 @@ def test_paths_and_names_that_lead_nowhere(
         ingest(config_of(tmp_path / "none.csv"), lake)
     with pytest.raises(SourceError, match="no readable files"):
         ingest(config_of(tmp_path / "empty"), lake)
-    with pytest.raises(SourceError, match=r'no source or catalogue "lag".*known: log'):
+    with pytest.raises(UserError, match=r'no source or catalogue "lag".*known: log'):
         ingest(config_of(tmp_path / "none.csv"), lake, names=["lag"])
     with caplog.at_level("INFO", "iadsr"):
         assert ingest(config_of(f"{tmp_path}/{{date}}.csv"), lake, day=date(2024, 1, 3)) == []
@@ -305,3 +309,89 @@ def test_a_catalogue_that_changes_no_item_leaves_their_rows_alone(tmp_path: Path
     assert result.status == "succeeded"
     assert rows_of(lake, ITEMS).equals(before)
     assert items_of(tmp_path, "item_id,title\nb,two\n")[1].status == "unchanged"
+
+
+def test_a_catalogue_that_goes_back_to_an_earlier_text_is_read_again(tmp_path: Path) -> None:
+    for title in ("Alpha", "Beta", "Alpha"):
+        lake, result = items_of(tmp_path, f"item_id,title\na,{title}\n,lost\n")
+        assert result.status == "succeeded"
+        assert rows_of(lake, ITEMS)[col.TITLE].to_list() == [title]
+    assert items_of(tmp_path, "item_id,title\na,Alpha\n,lost\n")[1].status == "unchanged"
+    assert len(rows_of(lake, QUARANTINE)) == 2  # one of each content
+
+
+def test_catalogues_side_by_side_are_each_read_once(tmp_path: Path) -> None:
+    """What was read last is told of each place, or files that overlap would take turns for ever."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"item_id,title\ni,{name}\n")
+    lake = Lake(str(tmp_path / "lake"))
+    spec = CatalogueConfig(format="csv", path=f"{tmp_path}/*.csv")
+    for status in ("succeeded", "unchanged"):
+        results = ingest(Config(catalogues={"items": spec}), lake, now=NOW)
+        assert [result.status for result in results] == [status] * 2
+
+
+def test_catalogues_that_moved_with_their_folder_are_not_read_again(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "a.csv").write_text("item_id,title\ni,a\n")
+    for folder, status in ((old, "succeeded"), (new, "unchanged")):
+        if folder is new:
+            old.rename(new)
+        spec = CatalogueConfig(format="csv", path=str(folder))
+        (result,) = ingest(Config(catalogues={"items": spec}), lake, now=NOW)
+        assert result.status == status
+
+
+def test_a_catalogue_that_an_earlier_release_read_is_not_read_again(tmp_path: Path) -> None:
+    content = "item_id,title\na,Alpha\n"
+    path = tmp_path / "items.csv"
+    path.write_text(content)
+    spec = CatalogueConfig(format="csv", path=str(path))
+    told = {
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "spec": digest(spec.model_dump(mode="json", exclude={"path"}), 32),
+    }
+    lake = Lake(str(tmp_path / "lake"))
+    lake.append(ITEMS, conform(pl.DataFrame(), ITEMS).clear(), ("file:" + digest(told, 32), 1))
+    assert items_of(tmp_path, content)[1].status == "unchanged"
+
+
+def test_bounds_that_changed_are_taken_to_files_read_before(tmp_path: Path) -> None:
+    lake, first = ingest_file(tmp_path, HEADER + b"u,i,1700000000,1\nu,j,12,1\n")
+    assert (first.accepted, first.quarantined) == (1, 1)
+    config = config_of(tmp_path / "log.csv")
+    wider = config.model_copy(update={"ingest": IngestConfig(earliest=date(1970, 1, 1))})
+    (second,) = ingest(wider, lake, now=NOW)
+    assert (second.accepted, second.duplicates, second.quarantined) == (1, 1, 0)
+    assert ingest(wider, lake, now=NOW)[0].status == "unchanged"
+    assert ingest(config, lake, now=NOW)[0].status == "unchanged"
+
+
+def test_equal_parts_of_two_partitions_are_two_files(tmp_path: Path) -> None:
+    """What the folders say is data, too: the bytes alone do not tell the rows."""
+    for day in ("2024-01-01", "2024-01-02"):
+        folder = tmp_path / "log" / "item_id=i" / f"dt={day}"
+        folder.mkdir(parents=True)
+        pl.DataFrame({"user_id": ["u"]}).write_parquet(folder / "0.parquet")
+    columns = {"event_time": "dt"}
+    config = config_of(tmp_path / "log", format="parquet", columns=columns, time="iso")
+    lake = Lake(str(tmp_path / "lake"))
+    assert [result.accepted for result in ingest(config, lake, now=NOW)] == [1, 1]
+    found = rows_of(lake, INTERACTIONS)
+    assert found[col.EVENT_DATE].sort().to_list() == [date(2024, 1, 1), date(2024, 1, 2)]
+    assert found[col.RUN_ID].n_unique() == 2
+    assert [result.status for result in ingest(config, lake, now=NOW)] == ["unchanged"] * 2
+
+
+def test_names_of_hive_folders_are_decoded(tmp_path: Path) -> None:
+    for name in ("add%20to%20cart", "__HIVE_DEFAULT_PARTITION__"):
+        folder = tmp_path / "log" / f"event_type={name}"
+        folder.mkdir(parents=True)
+        pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "event_time": [NOW]}).write_parquet(
+            folder / "0.parquet"
+        )
+    lake = Lake(str(tmp_path / "lake"))
+    ingest(config_of(tmp_path / "log", format="parquet"), lake, now=NOW)
+    assert set(rows_of(lake, INTERACTIONS)[col.EVENT_TYPE]) == {None, "add to cart"}
