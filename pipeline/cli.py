@@ -34,9 +34,9 @@ from pipeline.commands.session import loaded as _loaded
 from pipeline.commands.session import session as _session
 from pipeline.commands.snapshots import diff, rollback, snapshot
 from pipeline.configuration import DEFAULT_PATH, effective, override
-from pipeline.errors import IadsrError, UserError, causes
+from pipeline.errors import InternalError, UserError, explained, is_interruption
 
-EXIT_USER, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
+EXIT_USER, EXIT_INTERRUPTED = 2, 130
 
 EPILOG = (
     "Exit codes: 0 done, 2 the request or its files are wrong, 3 data broke a contract "
@@ -314,23 +314,15 @@ def _run(command: Callable[[], Any], arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: what was committed stands; run it again to go on", err=True)
         return EXIT_INTERRUPTED
-    except Exception as error:
+    except BaseException as error:
+        if is_interruption(error):
+            raise
         if "--debug" in arguments:
             traceback.print_exc()
-        return _report(error)
+        told = explained(error)
+        line = f"error: {told}"
+        if isinstance(told, InternalError):
+            line = f"internal {line} (`iadsr --debug ...` shows where)"
+        click.echo(line, err=True)
+        return told.exit_code
     return 0
-
-
-def _report(error: Exception) -> int:
-    if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
-        error = UserError(f"{type(error).__name__}:{where} {error.strerror or causes(error)}")
-    if isinstance(error, IadsrError):
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    first = (str(error).splitlines() or [""])[0]
-    click.echo(
-        f"internal error: {type(error).__name__}: {first} (`iadsr --debug ...` shows where)",
-        err=True,
-    )
-    return EXIT_INTERNAL

@@ -26,7 +26,7 @@ class _Section(BaseModel):
 class LakeConfig(_Section):
     """Where the tables lie: a local folder or `s3://bucket/prefix`."""
 
-    path: str = "lake"  # local folder, or s3://bucket/prefix
+    path: str = Field("lake", min_length=1)  # folder or s3://bucket/prefix, without #?*%[]{}^|\=
     catalog: str = ""  # folder of catalog.duckdb and catalog.sql; default: the lake's own
 
     @model_validator(mode="after")
@@ -40,7 +40,7 @@ class SourceConfig(_Section):
     """An interaction log: a file, a glob, a folder, or a path with `{date}`."""
 
     format: Format  # what wrote the file
-    path: str  # a file, a glob, a folder, or a path with {date}
+    path: str = Field(min_length=1)  # a file, a glob, a folder, or a path with {date}
     columns: dict[str, str] = {}  # our column -> the file's column
     time: TimeUnit = "s"  # unit of event_time; auto: told from the values
     separator: Annotated[str, Field(min_length=1, max_length=2)] = ","  # of columns
@@ -52,7 +52,7 @@ class CatalogueConfig(_Section):
     """An item catalogue. `template` renders the text that the encoder reads."""
 
     format: Format  # what wrote the file
-    path: str  # a file, a glob or a folder
+    path: str = Field(min_length=1)  # a file, a glob or a folder
     columns: dict[str, str] = {}  # field name in the template -> the file's column
     template: str = "{title}"  # what the encoder reads; names the fields of columns
     separator: Annotated[str, Field(min_length=1, max_length=2)] = ","  # of columns

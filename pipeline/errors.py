@@ -59,6 +59,28 @@ class EngineError(IadsrError):
     exit_code = 5
 
 
+class InternalError(IadsrError):
+    """None of the others: a mistake of ours, or of a library."""
+
+
+def is_interruption(error: BaseException) -> bool:
+    """True for what ends a program by intent. A panic of a library in Rust is no `Exception`."""
+    return not isinstance(error, Exception) and type(error).__name__ != "PanicException"
+
+
+def explained(error: BaseException) -> IadsrError:
+    """Any error as one of ours: what the system refused is a UserError, the unexpected internal."""
+    if isinstance(error, IadsrError):
+        return error
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return UserError(f"{type(error).__name__}:{where} {error.strerror or causes(error)}")
+    first = (str(error).splitlines() or [""])[0]
+    told = InternalError(f"{type(error).__name__}: {first}")
+    told.__cause__ = error
+    return told
+
+
 def causes(error: BaseException) -> str:
     """What an error says, in one line: an object store puts each cause on a line, with an arrow."""
     lines = (_ARROW.sub("", line).strip() for line in str(error).splitlines())

@@ -10,6 +10,7 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import SequenceConfig
+from pipeline.errors import UserError
 from pipeline.hashing import shard_of, stable_hash
 from pipeline.schemas import INTERACTIONS
 from pipeline.storage.lake import Lake
@@ -81,6 +82,17 @@ def rows_in_reach(
     earliest = as_of - timedelta(days=settings.history_days)
     counts = lake.partition_rows(INTERACTIONS, version)
     return {day.isoformat(): rows for day, rows in counts.items() if earliest < day <= as_of}
+
+
+def nothing_in_reach(lake: Lake, settings: SequenceConfig, as_of: date) -> UserError:
+    """The error where `rows_in_reach` finds none: too old for it, or none at all."""
+    before = [day for day in lake.partition_rows(INTERACTIONS) if day <= as_of]
+    if not before:
+        return UserError(f'no interactions up to {as_of} in {lake.root} (run "iadsr ingest")')
+    return UserError(
+        f"no interactions in the {settings.history_days} days up to {as_of} in {lake.root}: the "
+        f"newest before are of {max(before)} (name that date, or raise sequence.history_days)"
+    )
 
 
 def sequence_order(settings: SequenceConfig) -> tuple[pl.Expr, ...]:

@@ -88,6 +88,8 @@ def test_an_evaluation_from_the_shell_tells_where_the_report_is(workspace, tmp_p
     [
         (["run", "--date", "17.1.2024"], "is not a date (write YYYY-MM-DD)"),
         (["score", "--date", "2024-01-17", "--shard", "4/4"], "is not a shard"),
+        (["score", "--date", "2024-01-17", "--shard", "0/²"], "is not a shard"),
+        (["erase", "--user", "", "--yes"], "the user id is empty"),
         (["explain", "--user", "nobody"], "no cleaned interaction of user 'nobody'"),
         (["run", "--date", "2024-01-17", "--model", "none-such"], 'no model "none-such"'),
         (["ingest", "clickz"], "clickz"),
@@ -128,6 +130,20 @@ def test_looking_at_a_lake_that_is_not_there_creates_nothing(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_looking_at_a_folder_that_is_no_lake_creates_nothing(tmp_path, monkeypatch, capsys):
+    """A wrong lake.path: seven empty tables there would look like a lake of one's own."""
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.setenv("IADSR_LAKE__PATH", str(tmp_path))
+    for arguments in (["status"], ["erase", "--user", "u"], ["models", "list"]):
+        code, said = call(capsys, *arguments)
+        assert (code, f"no lake at {tmp_path}" in said) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+class PanicException(BaseException):
+    """What a panic of a library in Rust is raised as."""
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -135,6 +151,7 @@ def test_looking_at_a_lake_that_is_not_there_creates_nothing(tmp_path, monkeypat
         (ConflictError("x"), 4),
         (OSError(28, "No space left on device", "/lake"), 2),
         (ZeroDivisionError("x"), 70),
+        (PanicException("x\nstack"), 70),
         (KeyboardInterrupt(), 130),
     ],
 )

@@ -188,3 +188,18 @@ def test_an_option_overrides_one_section() -> None:
 def test_an_option_that_does_not_fit_is_named(values: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         override(Config(), "evaluate", values)
+
+
+@pytest.mark.parametrize(
+    ("variable", "key"),
+    [
+        ("IADSR_LAKE__PATH", "lake.path"),
+        ("IADSR_SOURCES__SHOP__PATH", "sources.shop.path"),
+        ("IADSR_CATALOGUES__SHOP__PATH", "catalogues.shop.path"),
+    ],
+)
+def test_an_empty_path_is_refused(tmp_path: Path, variable: str, key: str) -> None:
+    """A variable that is set to nothing: joined to a folder it would mean `/`, or the folder."""
+    text = LOGS + '[catalogues.shop]\nformat = "csv"\npath = "items.csv"\n'
+    with pytest.raises(ConfigError, match=rf"^{key} \(env {variable}\): .*at least 1 character"):
+        load_text(tmp_path, text, **{variable: ""})

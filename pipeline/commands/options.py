@@ -29,7 +29,7 @@ class Shard(click.ParamType[tuple[int, int]]):
         if isinstance(value, tuple):
             return value
         index, _, count = value.partition("/")
-        if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             self.fail(f"{value!r} is not a shard (write i/n with 0 <= i < n, for example 0/4)")
         return int(index), int(count)
 

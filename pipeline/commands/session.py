@@ -23,10 +23,11 @@ def session() -> tuple[Any, Any]:
 
 def existing_lake() -> Any:
     """The lake, for a command that only reads: nothing is created by looking."""
+    from pipeline.schemas import INTERACTIONS
     from pipeline.storage.files import exists
 
     lake = session()[1]
-    if not exists(lake.root):
+    if not exists(lake.path(INTERACTIONS.name, "_delta_log")):
         raise UserError(
             f"no lake at {lake.root}: `iadsr ingest` makes it (or pass --config FILE, or set "
             "IADSR_LAKE__PATH)"

@@ -19,7 +19,7 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.errors import IadsrError, UserError
+from pipeline.errors import IadsrError, UserError, explained, is_interruption
 from pipeline.progress import logger, progress
 from pipeline.schemas import INTERACTIONS, RUNS
 from pipeline.steps.embed import embed
@@ -112,7 +112,7 @@ def run_backfill(
         raise type(first)(
             f"{len(failed)} of {len(days)} dates failed ({named}{more}); the others are done. "
             f"The first: {first}"
-        )
+        ) from first
     return len(days)
 
 
@@ -155,8 +155,10 @@ def _in_worker(settings: str, root: str, model_version: str | None, day: date) -
 def _attempt(config: Config, lake: Lake, day: date, model_version: str | None) -> IadsrError | None:
     try:
         clean(config, lake, day, model_version)
-    except IadsrError as error:
-        return error
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        return explained(error)
     return None
 
 

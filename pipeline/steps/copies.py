@@ -58,10 +58,11 @@ def find(config: Config, lake: Lake, needle: Needle, since: datetime) -> Copies:
         for path, _, changed in _catalogues(config, lake)
         if changed < since and path.rpartition("/")[2].startswith("catalog-")
     ]
-    written = _last_runs(lake, EXPORT)
-    exports = [folder for folder in known_exports(lake) if written[folder] < since]
-    exports += unfinished_exports(lake)
-    return Copies(sorted({hit.path for hit in held}), sorted([*reports, *catalogues]), exports)
+    written = _last_runs(lake, EXPORT)  # a folder that was moved with the lake has no run: it goes
+    exports = {f for f in known_exports(lake) if f not in written or written[f] < since}
+    exports.update(unfinished_exports(lake))
+    outdated = sorted([*reports, *catalogues])
+    return Copies(sorted({hit.path for hit in held}), outdated, sorted(exports))
 
 
 def drop_prefixes(lake: Lake) -> list[str]:

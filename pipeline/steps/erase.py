@@ -47,9 +47,9 @@ def survey(config: Config, lake: Lake, user: str) -> Erasure:
     Raises
     ------
     UserError
-        There is nothing of that user, and no erasure of that user was begun.
+        The id is empty, or there is nothing of that user, and no erasure of that user was begun.
     """
-    needle = Needle(user_ids(config, lake).one(user))
+    needle = _needle(config, lake, user)
     told = Tombstone(lake, needle.user).read()
     rows = _rows(lake, needle)
     found = _search(config, lake, needle)
@@ -73,14 +73,14 @@ def erase(config: Config, lake: Lake, user: str) -> Erasure:
     Raises
     ------
     UserError
-        There is nothing of that user, or a date is half published.
+        The id is empty, there is nothing of that user, or a date is half published.
     ContractError
         The search found the user after all.
     ConflictError
         Other runs kept committing first. The erasure is pending: run it again.
     """
+    needle = _needle(config, lake, user)
     _refuse_half_published(lake)
-    needle = Needle(user_ids(config, lake).one(user))
     tombstone = Tombstone(lake, needle.user)
     if not tombstone.read() and not any(_rows(lake, needle).values()):
         survey(config, lake, user)
@@ -103,6 +103,16 @@ def erase(config: Config, lake: Lake, user: str) -> Erasure:
         }
     tombstone.finish()
     return done
+
+
+def _needle(config: Config, lake: Lake, user: str) -> Needle:
+    """The id as it is stored. An empty one would be found in every line of an unknown user."""
+    if not user.strip():
+        raise UserError(
+            "the user id is empty: give it as in the source (`iadsr erase --user U`; is a shell "
+            "variable not set?)"
+        )
+    return Needle(user_ids(config, lake).one(user))
 
 
 def _erase(config: Config, lake: Lake, needle: Needle, tombstone: Tombstone) -> Erasure:

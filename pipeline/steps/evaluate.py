@@ -31,7 +31,7 @@ from pipeline.models.batches import Prefixes
 from pipeline.models.checkpoint import MADE_WITH
 from pipeline.progress import Progress, logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS
-from pipeline.sequences import read_sequences, rows_in_reach
+from pipeline.sequences import nothing_in_reach, read_sequences, rows_in_reach
 from pipeline.steps.prefixes import reading_prefixes
 from pipeline.storage import files, places, runs
 from pipeline.storage.lake import Lake
@@ -148,7 +148,7 @@ def _data(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     frame = read_sequences(lake, config.sequence, as_of, version=origin["interactions_version"])
     if frame.is_empty():
-        raise UserError(f'no interactions up to {as_of} in {lake.root} (run "iadsr ingest")')
+        raise nothing_in_reach(lake, config.sequence, as_of)
     vectors = read_vectors(lake, origin["encoder_id"], frame[col.ITEM_ID].unique())
     if vectors.is_empty():
         raise UserError(

@@ -2,9 +2,9 @@
 
 An export is a folder whose `manifest.json` says `"format": "iadsr-export/1"`; a folder without it
 is none of ours, and never replaced or removed. Each one that was written is a row of `runs` (step
-"export") whose outputs name the folder: `{"folder": "/absolute/path or s3://..."}`. Whoever has to
-find all of them (`iadsr erase`) asks `known_exports`, and `unfinished_exports` for what killed runs
-left.
+"export") whose outputs name the folder: `{"folder": "/absolute/path or s3://..."}`. Those below a
+lake that was moved since are found where they lie. Whoever has to find all of them (`iadsr erase`)
+asks `known_exports`, and `unfinished_exports` for what killed runs left.
 """
 
 import json
@@ -37,7 +37,7 @@ from pipeline.exports.parts import Division, Parts, SplitName, divide
 from pipeline.progress import Progress, logger, progress
 from pipeline.schemas import INTERACTIONS, ITEMS, RUNS, SCORED_INTERACTIONS
 from pipeline.steps.status import stale_dates
-from pipeline.storage import catalog, folders, places, runs, snapshots
+from pipeline.storage import catalog, files, folders, places, runs, snapshots
 from pipeline.storage.lake import Lake
 from pipeline.storage.sql import answer, statements
 from pipeline.storage.views import Snapshot
@@ -120,8 +120,9 @@ def export(config: Config, lake: Lake, request: Request, out: str | None = None)
 
 
 def known_exports(lake: Lake) -> list[str]:
-    """Folders of all exports of this lake that are still there, sorted. Reads `runs`."""
-    return sorted(folder for folder in _named(lake) if read_manifest(folder) is not None)
+    """Folders of all exports of this lake that are still there, sorted."""
+    there = _named(lake) | _below(lake)
+    return sorted(folder for folder in there if read_manifest(folder) is not None)
 
 
 def unfinished_exports(lake: Lake) -> list[str]:
@@ -129,7 +130,7 @@ def unfinished_exports(lake: Lake) -> list[str]:
 
     Beside every folder that `runs` names, and beside those of the lake.
     """
-    targets = _named(lake) | {_default(lake, library) for library in FORMATS}
+    targets = _named(lake) | _below(lake) | {_default(lake, library) for library in FORMATS}
     return sorted(str(left) for target in targets for left in folders.leftovers(target))
 
 
@@ -137,6 +138,12 @@ def _named(lake: Lake) -> set[str]:
     exported = lake.scan(RUNS).filter(pl.col(col.STEP) == STEP)
     written = exported.select(col.OUTPUTS).unique().collect().to_series()
     return {json.loads(outputs)["folder"] for outputs in written}
+
+
+def _below(lake: Lake) -> set[str]:
+    """Folders below the lake with a manifest: `runs` names them as they were called then."""
+    paths = (path.rpartition("/") for path, _, _ in files.walk(lake.path(places.EXPORTS)))
+    return {folders.resolve(folder) for folder, _, name in paths if name == MANIFEST}
 
 
 def _default(lake: Lake, library: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from pipeline.config import Config
-from pipeline.progress import progress
+from pipeline.errors import GoneError
+from pipeline.progress import logger, progress
 from pipeline.schemas import TABLES
 from pipeline.steps.status import cleaned_dates, stale_dates
 from pipeline.storage import catalog, runs, staging, upkeep
@@ -38,11 +39,14 @@ def maintain(config: Config, lake: Lake) -> Maintained:
         for table in TABLES:
             merged += upkeep.compact(lake, table)
             bar.update(1)
-        catalog.build(lake, config.lake.catalog)
-        named = catalog.snapshot(lake).files
-        for table in TABLES:
-            deleted += upkeep.vacuum(lake, table, grace, named[table.name])
-            bar.update(1)
+        try:
+            catalog.build(lake, config.lake.catalog)
+            named = catalog.snapshot(lake).files
+            for table in TABLES:
+                deleted += upkeep.vacuum(lake, table, grace, named[table.name])
+                bar.update(1)
+        except GoneError as error:  # the erasure builds the catalogue itself
+            logger.info("a person is being erased; dead files are deleted next time (%s)", error)
         dropped = staging.drop_expired(lake, grace, catalog.between_commits(lake))
         stale = stale_dates(lake, cleaned_dates(lake))
         run.counts = {

@@ -10,11 +10,11 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.errors import UserError
+from pipeline.errors import ContractError, UserError
 from pipeline.schemas import INTERACTIONS, ITEM_EMBEDDINGS, ITEMS, SCORED_INTERACTIONS
 from pipeline.steps.plan import Plan, is_published
 from pipeline.steps.publish import publish
-from pipeline.storage import catalog, runs, snapshots, staging
+from pipeline.storage import catalog, files, runs, snapshots, staging
 from pipeline.storage.lake import Lake, conform
 
 
@@ -44,10 +44,18 @@ def rollback(
     run = runs.Run(name, "rollback", day, model_version=plan.model_version)
     with runs.record(lake, config, run):
         run.inputs = {"run_id": to}
+        folder = lake.path(staging.FOLDER, to)
+        began = files.exists(folder)  # by a rollback that was cut short, between commits perhaps
         if not is_published(lake, plan):
             snapshots.state_of(lake, target)  # in one line, if it cannot be read
             staging.write(staging.shard_path(lake, to, 0, 1), _scored(lake, target, day))
-        done = publish(config, lake, plan, override, again=f"iadsr rollback --date {day} --to {to}")
+        again = f"iadsr rollback --date {day} --to {to}"
+        try:
+            done = publish(config, lake, plan, override, again=again)
+        except ContractError:
+            if not began:
+                files.delete_folder(folder)  # it would be told as pending
+            raise
         run.status, run.counts = done.status, done.counts
         run.outputs = done.outputs
     if run.status != runs.UNCHANGED:

@@ -18,7 +18,7 @@ from pipeline.models import checkpoint, parallel
 from pipeline.models.model import Model
 from pipeline.models.training import fit_model
 from pipeline.schemas import INTERACTIONS, ITEM_EMBEDDINGS, ITEMS
-from pipeline.sequences import read_sequences, rows_in_reach
+from pipeline.sequences import nothing_in_reach, read_sequences, rows_in_reach
 from pipeline.steps.prefixes import reading_prefixes
 from pipeline.storage import runs
 from pipeline.storage.lake import Lake
@@ -100,7 +100,7 @@ def _fit(
     config: Config, lake: Lake, as_of: date, card: dict[str, Any]
 ) -> tuple[Model, dict[str, int]]:
     if not card["interactions"]:
-        raise UserError(f'no interactions up to {as_of} in {lake.root} (run "iadsr ingest")')
+        raise nothing_in_reach(lake, config.sequence, as_of)
     sequences = read_sequences(lake, config.sequence, as_of, version=card["interactions_version"])
     vectors = read_vectors(
         lake,

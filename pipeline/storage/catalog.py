@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import dataset
 
 from pipeline import columns as col
+from pipeline.errors import StoreError, causes
 from pipeline.progress import logger
 from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS, TABLES
 from pipeline.storage import files, staging
@@ -127,7 +128,7 @@ def connect(
     remote = files.is_remote(lake.root)
     reads: Reads = "datasets" if remote else "paths"
     states = {"main": state} | ({"before": before} if before else {})
-    with duckdb.connect() as connection:
+    with _reading(), duckdb.connect() as connection:
         # Arrow's comparisons refuse the strings that DuckDB would push down to them.
         connection.execute(f"SET disabled_optimizers = '{'filter_pushdown' if remote else ''}'")
         for schema, its_state in states.items():
@@ -146,6 +147,18 @@ def connect(
         yield connection
 
 
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn what DuckDB says of a file that is gone, or of a full disk, into one line."""
+    try:
+        yield
+    except duckdb.IOException as error:
+        raise StoreError(
+            f"{causes(error)} (a file that is gone comes back from a backup only; else check "
+            "lake.path, its permissions and free space)"
+        ) from None
+
+
 def _version_with(lake: Lake, day: date, run: int | None, newest: int) -> int:
     """Newest version of the scored table in which `run` is the last publisher of `day`."""
     for version in range(newest, -1, -1):
@@ -159,7 +172,7 @@ def _swap(target: Path, script: Iterable[str]) -> Path:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     attach = "ATTACH $file AS catalog (STORAGE_VERSION $version)"
     try:
-        with duckdb.connect() as connection:
+        with _reading(), duckdb.connect() as connection:
             connection.execute(
                 render(attach, file=literal(str(temporary)), version=literal(STORAGE_VERSION))
             )

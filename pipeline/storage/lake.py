@@ -6,11 +6,14 @@ published a date (key: the date), also where the date has no rows.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
@@ -18,10 +21,16 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from pipeline import columns as col
-from pipeline.errors import ConflictError, GoneError
+from pipeline.errors import ConflictError, GoneError, StoreError, UserError
 from pipeline.schemas import Table
 from pipeline.storage import files
 from pipeline.storage.sql import literal
+
+# What the library says where the log that a snapshot rests on has gone.
+_BEGUN_ANEW = re.compile(
+    r"^Invalid table version|No files in log segment"
+    r"|not found.*_delta_log/\d{20}\.json|_delta_log/\d{20}\.json.* not found"
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,9 @@ class Lake:
     """Tables and files below one root: a local folder or `s3://bucket/prefix`."""
 
     root: str
+
+    def __post_init__(self) -> None:
+        _refuse_unreadable(self.root)
 
     def path(self, *parts: str) -> str:
         """Path or URI below the root."""
@@ -39,8 +51,16 @@ class Lake:
         uri, options = self.path(table.name), _storage_options(self.root)
         with files.in_one_line(uri):
             try:
-                return DeltaTable(uri, version=version, storage_options=options)
-            except TableNotFoundError:
+                return _Snapshot(uri, version=version, storage_options=options)
+            except DeltaError as error:
+                if "_last_checkpoint" in str(error):
+                    raise StoreError(
+                        f"{uri}: a checkpoint of its log is gone: restore "
+                        f"_delta_log/*.checkpoint.parquet, or delete {uri}/_delta_log/"
+                        "_last_checkpoint (enough, unless an erasure has begun the log anew)"
+                    ) from None
+                if not isinstance(error, TableNotFoundError):
+                    raise
                 if version and DeltaTable.is_deltatable(uri, options):
                     raise GoneError(
                         f"version {version} of {table.name} in {self.root} can no longer be read: "
@@ -53,7 +73,7 @@ class Lake:
                     mode="ignore",
                     storage_options=options,
                 )
-                return DeltaTable(uri, storage_options=options)
+                return _Snapshot(uri, storage_options=options)
 
     def version(self, table: Table) -> int:
         """Number of the table's newest snapshot."""
@@ -236,7 +256,7 @@ def noticing_an_erasure() -> Iterator[None]:
     except CommitFailedError:
         raise
     except DeltaError as error:
-        if not str(error).startswith("Invalid table version"):
+        if not _BEGUN_ANEW.search(str(error)):
             raise
         raise CommitFailedError("a person was erased meanwhile") from None
 
@@ -260,6 +280,26 @@ def conform(frame: pl.DataFrame, table: Table, extra: Iterable[str] = ()) -> pl.
         for name, dtype in empty.schema.items()
     ]
     return frame.select(*columns, *extra)
+
+
+class _Snapshot(DeltaTable):
+    """A table whose files are named as they are called: the library escapes spaces and accents."""
+
+    def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Full paths of the data files; polars opens these."""
+        root = self.table_uri.removeprefix("file://")
+        found = super().file_uris(*args, **kwargs)
+        return [unquote(root) + path.removeprefix(root) for path in found]
+
+
+def _refuse_unreadable(root: str) -> None:
+    """Raise UserError: the libraries would panic, write elsewhere or read the path as a pattern."""
+    path = root if files.is_remote(root) else str(Path(root).resolve())
+    if wrong := re.search(r"[#?*%\[\]{}^|\\=\x00-\x1f\x7f]", path):
+        raise UserError(
+            f"lake.path: {path!r} holds {wrong.group()!r}, so that its tables could not be read: "
+            "name a path without # ? * % [ ] { } ^ | \\ = (spaces and accents are fine)"
+        )
 
 
 def _add_actions(snapshot: DeltaTable) -> pl.DataFrame:

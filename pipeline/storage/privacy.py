@@ -1,8 +1,8 @@
 """How user ids are stored (plain, or as keyed hashes), and whose rows may not be stored again.
 
 An erased user leaves a *tombstone*: a file in `erasures/`, named by a hash of the stored id, keyed
-by the random identity of the table `interactions`. It tells an id that is held against it, and
-does not say whose it is.
+by a random number (`salt` beside it). It tells an id that is held against it, and does not say
+whose it is.
 """
 
 import json
@@ -23,6 +23,7 @@ from pipeline.storage import files
 from pipeline.storage.lake import Lake
 
 FOLDER = "erasures"
+SALT = "salt"  # the file there that is no tombstone
 PROPERTY = "iadsr.user_ids"  # of the table `interactions`
 PLAIN, HASHED = "plain", "hashed"
 SHORTEST_KEY = 32  # characters
@@ -140,8 +141,10 @@ class Erased:
 
 def erased(lake: Lake) -> Erased:
     """Whose rows may not be stored. Read it *after* the snapshot on which a commit will rest."""
-    names = [path.rpartition("/")[2] for path in files.list_files(lake.path(FOLDER))]
-    return Erased(_salt(lake), frozenset(n.removesuffix(".json") for n in names))
+    found = [path.rpartition("/")[2].removesuffix(".json") for path in _tombstones(lake)]
+    if found:
+        _keep_salt(lake)  # of a lake in which an older version erased
+    return Erased(_salt(lake), frozenset(found))
 
 
 def refuse_erased(lake: Lake, stored: pl.Series) -> None:
@@ -180,6 +183,7 @@ class Tombstone:
     def write(self, **more: Any) -> dict[str, Any]:
         """Add what is known; from the first time on nothing of the user is stored any more."""
         told = {"recorded_at": _now(), **self.read(), **more}
+        _keep_salt(self.lake)
         files.write_bytes(self._path, json.dumps(told).encode())
         return told
 
@@ -190,7 +194,7 @@ class Tombstone:
 
 def erasures(lake: Lake) -> tuple[int, int]:
     """How many erasures were recorded, and how many of them are pending."""
-    told = [json.loads(files.read_bytes(path)) for path in files.list_files(lake.path(FOLDER))]
+    told = [json.loads(files.read_bytes(path)) for path in _tombstones(lake)]
     return len(told), sum("finished_at" not in each for each in told)
 
 
@@ -208,8 +212,22 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def _tombstones(lake: Lake) -> list[str]:
+    return [path for path in files.list_files(lake.path(FOLDER)) if path.endswith(".json")]
+
+
 def _salt(lake: Lake) -> str:
-    return str(lake.open(INTERACTIONS).metadata().id)
+    """The number kept, or the identity of `interactions`: random, and alike for all who ask."""
+    try:
+        return files.read_bytes(lake.path(FOLDER, SALT)).decode()
+    except FileNotFoundError:
+        return str(lake.open(INTERACTIONS).metadata().id)
+
+
+def _keep_salt(lake: Lake) -> None:
+    """Keep it in a file: the tombstones must hold when `interactions` is made anew."""
+    if not files.exists(lake.path(FOLDER, SALT)):
+        files.write_bytes(lake.path(FOLDER, SALT), _salt(lake).encode())
 
 
 def _one(text: pl.Expr) -> str:

@@ -8,7 +8,7 @@ from deltalake.exceptions import CommitFailedError
 from pipeline.progress import logger
 from pipeline.schemas import Table
 from pipeline.storage import files
-from pipeline.storage.lake import Lake
+from pipeline.storage.lake import Lake, noticing_an_erasure
 
 
 def compact(lake: Lake, table: Table) -> int:
@@ -19,13 +19,12 @@ def compact(lake: Lake, table: Table) -> int:
     """
     snapshot = lake.open(table)
     try:
-        with files.in_one_line(lake.path(table.name)):
+        with files.in_one_line(lake.path(table.name)), noticing_an_erasure():
             done = snapshot.optimize.compact()
             # Readers replay the log from its last checkpoint: the less of it, the faster.
             snapshot.create_checkpoint()
     except CommitFailedError as error:
-        reason = str(error).splitlines()[0]
-        logger.info("%s is being written to; compacted next time (%s)", table.name, reason)
+        _next_time(table, "compacted", error)
         return 0
     return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
 
@@ -38,12 +37,21 @@ def vacuum(lake: Lake, table: Table, grace: timedelta, named: Collection[str]) -
     """
     snapshot = lake.open(table)
     hours = int(grace.total_seconds() // 3600)
-    with files.in_one_line(lake.path(table.name)):
-        dead = snapshot.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True)
-        kept = {lake.path(table.name, path) for path in dead}.intersection(named)
-        if kept:
-            logger.warning("%s: the catalogue still reads %d dead files", table.name, len(kept))
-            return 0
-        if dead:
-            snapshot.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+    try:
+        with files.in_one_line(lake.path(table.name)), noticing_an_erasure():
+            dead = snapshot.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=True)
+            kept = {lake.path(table.name, path) for path in dead}.intersection(named)
+            if kept:
+                logger.warning("%s: the catalogue still reads %d dead files", table.name, len(kept))
+                return 0
+            if dead:
+                snapshot.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+    except CommitFailedError as error:
+        _next_time(table, "vacuumed", error)
+        return 0
     return len(dead)
+
+
+def _next_time(table: Table, what: str, error: CommitFailedError) -> None:
+    reason = str(error).splitlines()[0]
+    logger.info("%s is being written to; %s next time (%s)", table.name, what, reason)

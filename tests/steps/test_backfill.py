@@ -6,14 +6,19 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline import cli
-from pipeline.errors import UserError
+from pipeline.errors import InternalError, UserError
 from pipeline.schemas import CLEAN_INTERACTIONS, SCORED_INTERACTIONS
+from pipeline.steps import backfill
 from pipeline.steps.backfill import plan_backfill, run_backfill
 from pipeline.steps.ingest import ingest
 from pipeline.steps.night import run_night
 from tests.conftest import NIGHTS, Workspace, write_clicks
 
 FIRST, LAST = NIGHTS[0], NIGHTS[-1]
+
+
+class PanicException(BaseException):
+    """What a panic of a library in Rust is raised as."""
 
 
 def planned(workspace: Workspace, select="missing and stale") -> dict[date, str]:
@@ -68,6 +73,31 @@ def test_a_date_that_fails_does_not_stop_the_others_and_is_planned_again(workspa
     with pytest.raises(UserError, match=r"1 of 2 dates failed .*has not come yet"):
         run_backfill(workspace.config, workspace.lake, [tomorrow, NIGHTS[0]])
     assert NIGHTS[0] not in planned(workspace)
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, PanicException])
+def test_a_date_that_fails_unexpectedly_stops_no_other_either(workspace, monkeypatch, kind):
+    def clean(config, lake, day, model_version):
+        if day == NIGHTS[0]:
+            raise kind("a mistake\nof ours")
+        return as_ever(config, lake, day, model_version)
+
+    as_ever = backfill.clean
+    monkeypatch.setattr(backfill, "clean", clean)
+    says = rf"^1 of 2 dates failed \({NIGHTS[0]}\); .*: {kind.__name__}: a mistake$"
+    with pytest.raises(InternalError, match=says) as error:
+        run_backfill(workspace.config, workspace.lake, NIGHTS[:2])
+    assert error.value.exit_code == 70
+    assert list(planned(workspace)) == [NIGHTS[0], *NIGHTS[2:]]
+
+
+def test_ctrl_c_ends_it_at_once(workspace, monkeypatch):
+    def clean(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backfill, "clean", clean)
+    with pytest.raises(KeyboardInterrupt):
+        run_backfill(workspace.config, workspace.lake, NIGHTS[:2])
 
 
 def test_the_command_says_what_it_would_do_and_then_does_it(workspace):

@@ -8,13 +8,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.schemas import RUNS, SCORED_INTERACTIONS
+from pipeline.schemas import RUNS, SCORED_INTERACTIONS, TABLES
 from pipeline.steps.ingest import ingest
 from pipeline.steps.maintain import maintain
 from pipeline.steps.night import run_night
 from pipeline.steps.plan import plan
 from pipeline.steps.score import score
-from pipeline.storage import staging
+from pipeline.storage import catalog, erasure, staging, upkeep
 from pipeline.storage.lake import Lake
 from tests.conftest import NIGHT, NIGHTS, Workspace, write_clicks
 
@@ -112,3 +112,37 @@ def test_stale_dates_are_reported(workspace):
     write_clicks(workspace.data / "clicks-late.csv", [("user3", "g0-0", 1705449600)])
     ingest(workspace.config, workspace.lake)
     assert list(maintain(workspace.config, workspace.lake).stale) == [NIGHTS[0]]
+
+
+class BesideAnErasure(Lake):
+    """A lake of which each log begins anew once a snapshot is opened."""
+
+    def open(self, table, version=None):
+        snapshot = super().open(table, version)
+        erasure.forget(Lake(self.root), table, lambda: None)
+        return snapshot
+
+
+@pytest.mark.parametrize("upkeep", [upkeep.compact, lambda *a: upkeep.vacuum(*a, timedelta(0), ())])
+def test_a_log_that_begins_anew_meanwhile_is_left_for_the_next_time(cleaned, copy_of, upkeep):
+    workspace = copy_of(cleaned)
+    rows = workspace.contents(RUNS)
+    assert upkeep(BesideAnErasure(workspace.lake.root), RUNS) == 0
+    assert workspace.contents(RUNS).equals(rows)
+
+
+def test_upkeep_beside_an_erasure_ends_well(cleaned, copy_of, monkeypatch):
+    """The logs begin anew between the look at their versions and the reading of them."""
+    workspace = copy_of(cleaned)
+    as_ever = catalog.current_versions
+
+    def and_then_begun_anew(lake):
+        versions = as_ever(lake)
+        for table in TABLES:
+            erasure.forget(lake, table, lambda: None)
+        return versions
+
+    monkeypatch.setattr(catalog, "current_versions", and_then_begun_anew)
+    assert maintain(without_grace(workspace), workspace.lake).files_deleted == 0
+    monkeypatch.undo()
+    assert maintain(without_grace(workspace), workspace.lake).files_deleted > 0

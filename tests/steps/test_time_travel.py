@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import cli as command_line
 from pipeline import columns as col
-from pipeline.errors import UserError
+from pipeline.errors import GateError, UserError
 from pipeline.schemas import (
     CLEAN_INTERACTIONS,
     INTERACTIONS,
@@ -142,6 +142,10 @@ def test_a_rollback_that_is_cut_short_is_not_shown_and_is_completed(changed, mon
         return set(rows.filter(pl.col(col.EVENT_DATE) == NIGHT)[col.RUN_ID])
 
     assert runs_shown() == {last}
+    gate = workspace.config.gate.model_copy(update={"max_removed_share": 0.001, "min_rows": 1})
+    with pytest.raises(GateError):
+        rollback(workspace.config.model_copy(update={"gate": gate}), workspace.lake, NIGHT, first)
+    assert runs_shown() == {last}  # its staging still tells that it is between its commits
     assert rollback(workspace.config, workspace.lake, NIGHT, first).status == "succeeded"
     assert runs_shown() == {first}
 
@@ -158,6 +162,7 @@ def test_a_rollback_is_audited_and_can_be_overridden(changed, monkeypatch, capsy
     assert of_night(workspace, CLEAN_INTERACTIONS).equals(clean)
     again = " ".join(["iadsr", *arguments, '--override "REASON"'])
     assert again in capsys.readouterr().err
+    assert status(workspace.lake).pending == []  # nothing waits to be published
     with pytest.raises(SystemExit) as ended:
         command_line.main(
             ["--config", str(workspace.config_path), *arguments, "--override", "it was right"]

@@ -6,6 +6,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.models import checkpoint
 from pipeline.schemas import INTERACTIONS, RUNS
+from pipeline.steps.evaluate import evaluate
 from pipeline.steps.train import train
 from pipeline.storage.lake import Lake
 
@@ -63,6 +64,21 @@ def test_without_interactions_there_is_one_clear_line(workspace):
     with pytest.raises(UserError, match=r"no interactions up to 1999-01-01.*iadsr ingest"):
         train(workspace.config, workspace.lake, date(1999, 1, 1))
     assert last_run(workspace.lake)["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "step", [train, lambda config, lake, day: evaluate(config, lake, day, part="detection")]
+)
+def test_where_all_interactions_are_too_old_the_newest_date_is_named(workspace, step):
+    """Ingesting again, as for an empty lake, would change nothing."""
+    says = r"no interactions in the 90 days up to 2030-01-01 .* newest before are of 2024-01-\d\d"
+    short = workspace.config.sequence.model_copy(update={"history_days": 90})
+    with pytest.raises(UserError, match=says + r".*sequence\.history_days"):
+        step(
+            workspace.config.model_copy(update={"sequence": short}),
+            workspace.lake,
+            date(2030, 1, 1),
+        )
 
 
 def test_without_vectors_there_is_one_clear_line(workspace):

@@ -6,13 +6,14 @@ import sys
 import time
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
 from pipeline import columns as col
-from pipeline.errors import ConflictError
+from pipeline.errors import ConflictError, StoreError
 from pipeline.schemas import CLEAN_INTERACTIONS, QUARANTINE, SCORED_INTERACTIONS
 from pipeline.steps.night import run_night
 from pipeline.steps.plan import is_published, plan
@@ -126,6 +127,22 @@ def test_a_column_that_was_added_later_is_null_in_what_was_written_before(tmp_pa
     newer = scored.with_columns(event_date=day, strongest_signals=pl.lit("signal_semantic"))
     lake.replace_date(SCORED_INTERACTIONS, day, newer, (catalog.date_marker(day), 1))
     assert read(catalog.build(lake), shown) == (4, 2)
+
+
+def test_a_file_that_is_gone_is_told_in_one_line(tmp_path):
+    lake = Lake(str(tmp_path))
+    publish_rows(lake, run=1, count=10, kept=9)
+    (path,) = lake.partition_files(SCORED_INTERACTIONS)[DAY]
+    Path(path).unlink()
+    with pytest.raises(StoreError, match=r"scored_interactions.*lake\.path") as error:
+        catalog.build(lake)
+    assert "\n" not in str(error.value)
+    count = "SELECT count(*) FROM scored_interactions"
+    with (
+        pytest.raises(StoreError, match=r"scored_interactions.*lake\.path"),
+        catalog.connect(lake, catalog.snapshot(lake)) as connection,
+    ):
+        connection.execute(count).fetchall()
 
 
 def test_on_s3_the_rows_of_other_users_are_left_out(bucket):

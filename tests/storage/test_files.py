@@ -1,6 +1,8 @@
 """Plain files are written whole or not at all, and a failing store is named in one line."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from pipeline.errors import StoreError, UserError
 from pipeline.schemas import ITEMS
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
+from tests.steps.fakes import put_items
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
@@ -48,3 +51,18 @@ def test_the_age_of_a_folder_is_that_of_its_newest_file(tmp_path):
         os.utime(tmp_path / name, (at, at))
     assert 0 < files.age(str(tmp_path)).days < 365 * 20
     assert files.age(str(tmp_path / "none")).days > 365 * 100
+
+
+def test_a_checkpoint_that_is_gone_is_told_with_what_mends_it(tmp_path):
+    lake = Lake(str(tmp_path / "lake"))
+    put_items(lake, {"a": "x"})
+    put_items(lake, {"b": "y"})
+    lake.open(ITEMS).create_checkpoint()
+    log = tmp_path / "lake/items/_delta_log"
+    for checkpoint in log.glob("*.checkpoint.parquet"):
+        checkpoint.unlink()
+    with pytest.raises(StoreError, match=r"delete .*/_last_checkpoint ") as error:
+        lake.scan(ITEMS)
+    assert "\n" not in str(error.value)
+    Path(re.search("delete (.*?_last_checkpoint)", str(error.value)).group(1)).unlink()
+    assert lake.scan(ITEMS).collect()["item_id"].to_list() == ["b"]
