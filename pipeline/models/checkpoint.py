@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline.config import ClozeConfig, DecisionConfig, ModelConfig, SequenceConfig
-from pipeline.errors import ContractError, UserError
+from pipeline.errors import ContractError, StoreError, UserError
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
 
@@ -152,11 +152,15 @@ def roll_back(lake: Lake) -> str:
 
 def _use(lake: Lake) -> dict[str, Any]:
     """What `champion.json` says: model_version, previous (the last one last), withdrawn."""
+    path = lake.path(FOLDER, CHAMPION)
     try:
-        content = files.read_bytes(lake.path(FOLDER, CHAMPION))
+        use: dict[str, Any] = json.loads(files.read_bytes(path))
     except FileNotFoundError:
         return {}
-    use: dict[str, Any] = json.loads(content)
+    except ValueError:
+        raise StoreError(
+            f"{path} is no JSON: restore it, or delete it and run `iadsr models promote VERSION`"
+        ) from None
     return use
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from pipeline.errors import ContractError, UserError
+from pipeline.errors import ContractError, StoreError, UserError
 from pipeline.models import checkpoint
 from pipeline.storage.lake import Lake
 
@@ -71,3 +71,10 @@ def test_a_model_of_an_older_version_is_one_clear_line(lake, model, tmp_path):
     path.write_text(json.dumps(card))
     with pytest.raises(UserError, match=r"\[cloze\]: train again"):
         checkpoint.load(lake, version)
+
+
+def test_a_broken_champion_says_what_to_do(lake, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / checkpoint.CHAMPION).write_text("{")
+    with pytest.raises(StoreError, match=r"champion\.json is no JSON: .*models promote"):
+        checkpoint.champion(lake)
