@@ -78,7 +78,7 @@ def noise_share(own: pl.Series, noise: pl.Series, distinct: int | None = None) -
         most = min(most, high / part)
         if wanted in TAIL_PARTS:
             least = min(least, _beyond_overlap(low / part, part, half))
-    return NoiseShare(least if least >= LEAST_SHARE else 0.0, most)
+    return NoiseShare(min(least, most) if least >= LEAST_SHARE else 0.0, most)
 
 
 def _above(own_N: Floats, noise_N: Floats, part: float) -> tuple[float, float]:

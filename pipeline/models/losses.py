@@ -109,6 +109,7 @@ class _LogSumExp(torch.autograd.Function):
             share_RM = term_RM * (grad_N[rows, None] / total_R1.clamp(min=1))
             x_grad_ND[rows] = share_RM @ y_MD
             y_grad_MD.addmm_(share_RM.T, x_ND[rows])
+        ctx.kept = []  # freed, though the loss may live on
         return x_grad_ND, y_grad_MD, None, None
 
 

@@ -16,6 +16,7 @@ from pipeline.storage import files
 _DATE = re.compile(r"\{date(?::([^{}]*))?\}")
 _MAGIC = re.compile(r"[*?\[]")
 _HIDDEN = (".", "_")  # first letters
+_LOST = "lost+found"  # at the root of a volume, for root alone
 
 
 def find_files(
@@ -89,14 +90,17 @@ def _expand(pattern: str, suffixes: tuple[str, ...] | None) -> list[str] | None:
 def _inside(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """Files at any depth that are not hidden. Links are followed, but for one back up: a loop."""
     real = folder.resolve()
-    if real in above:
+    if any(each.is_relative_to(real) for each in above):
         return
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from None
+        raise SourceError(
+            f"{folder}: cannot be read ({error.strerror or error}): give the permission, or name a "
+            "folder below it"
+        ) from None
     for entry in entries:
-        if entry.is_dir() and not entry.name.startswith(_HIDDEN):
+        if entry.is_dir() and not entry.name.startswith(_HIDDEN) and entry.name != _LOST:
             yield from _inside(entry, above | {real})
         elif entry.is_file():
             yield entry

@@ -96,6 +96,18 @@ class _Job:
         return f"catalogue:{self.name}:{inside}", marker_number(self.identity)
 
     @property
+    def bytes_marker(self) -> str:
+        """The key of a log's bytes, however they are read."""
+        return "bytes:" + self.sha256
+
+    def were_read(self, snapshot: DeltaTable) -> bool:
+        """True if a log's bytes were read before, in another way: they are no later delivery."""
+        spec = self.spec.model_dump(mode="json", exclude={"path"})
+        earlier = "file:" + digest({"sha256": self.sha256, "spec": digest(spec, 32)}, 32)
+        keys = (self.bytes_marker, earlier)  # the latter is all that earlier releases have left
+        return any(snapshot.transaction_version(key) is not None for key in keys)
+
+    @property
     def run_id(self) -> str:
         """Name of this piece of work."""
         return runs.run_id("ingest", {"file": self.sha256} | self._read_by)
@@ -283,7 +295,9 @@ def _ingest_log(job: _Job, run: runs.Run, snapshot: DeltaTable) -> None:
                 raise _CorrectedError
             _reconcile(job, run, quarantine.reasons)
             run.outputs |= quarantine.commit()
-            run.outputs[INTERACTIONS.name] = append.commit(marker, job.spec.extra_columns)
+            run.outputs[INTERACTIONS.name] = append.commit(
+                marker, (job.bytes_marker, marker[1]), extra=job.spec.extra_columns
+            )
     except BaseException:
         append.discard()
         raise
@@ -304,6 +318,7 @@ def _take_in(
     gone = erased(job.lake)
     dates = job.lake.partition_rows(INTERACTIONS, append.snapshot.version())
     known = KnownIds(append.snapshot, dates)
+    correcting = not job.were_read(append.snapshot)
     line = reading.header_lines
     with progress(None, f"ingest {job.label}", "rows") as bar:
         for judged in reading.batches:
@@ -311,7 +326,7 @@ def _take_in(
             quarantine.add(batch.rejected, line)
             fresh = known.fresh(batch.typed, batch.good)
             append.add(fresh)
-            if batch.accepted_rows > len(fresh):
+            if correcting and batch.accepted_rows > len(fresh):
                 corrections.add(batch.accepted, fresh)
             line += batch.rows
             job.counts["rows_read"] += batch.rows

@@ -103,8 +103,8 @@ class PartitionedAppend:
         self._settle(0)
         self._pool.shutdown()
 
-    def commit(self, marker: tuple[str, int], extra: tuple[str, ...] = ()) -> int:
-        """Commit all files in one step, adding the `extra` String columns that are new.
+    def commit(self, *markers: tuple[str, int], extra: tuple[str, ...] = ()) -> int:
+        """Commit all files and markers in one step, with the `extra` String columns that are new.
 
         Returns
         -------
@@ -116,8 +116,9 @@ class PartitionedAppend:
         ConflictError
             Since the snapshot another append committed the same marker or touched the same date.
         """
-        markers = [marker, *((f"append:{day.isoformat()}", marker[1]) for day in self._dates)]
-        properties = CommitProperties(app_transactions=[Transaction(*m) for m in markers])
+        dates = [(f"append:{day.isoformat()}", markers[0][1]) for day in self._dates]
+        transactions = [Transaction(*marker) for marker in (*markers, *dates)]
+        properties = CommitProperties(app_transactions=transactions)
         try:
             with noticing_an_erasure():
                 self._evolve(extra)

@@ -30,8 +30,8 @@ FROM runs;
 
 COMMENT ON VIEW run_history IS 'One row is one execution of a step, with its counts as columns.';
 COMMENT ON COLUMN run_history.started_at IS 'when it began (UTC)';
-COMMENT ON COLUMN run_history.step IS 
-'ingest, embed, train, compare, promote, models rollback, score, audit, publish, report, rollback, evaluate, drop, export, erase, maintain';
+COMMENT ON COLUMN run_history.step IS
+'ingest, embed, train, compare, promote, models rollback, score, audit, publish, report, rollback, evaluate, drop, ...';
 COMMENT ON COLUMN run_history.event_date IS 'cleaned or as-of date; null for a step without one';
 COMMENT ON COLUMN run_history.status IS 'succeeded, unchanged or failed';
 COMMENT ON COLUMN run_history.duration_s IS 'seconds';

@@ -369,6 +369,19 @@ def test_bounds_that_changed_are_taken_to_files_read_before(tmp_path: Path) -> N
     assert ingest(config, lake, now=NOW)[0].status == "unchanged"
 
 
+def test_a_file_that_is_read_in_another_way_corrects_nothing(tmp_path: Path) -> None:
+    lake, _ = ingest_file(tmp_path, HEADER + b"u,i,1700000000,1\n")
+    (tmp_path / "later.csv").write_bytes(HEADER + b"u,i,1700000000,2\n")
+    (later,) = ingest(config_of(tmp_path / "later.csv"), lake, now=NOW)
+    assert later.corrected == 1
+    wider = config_of(tmp_path / "log.csv").model_copy(
+        update={"ingest": IngestConfig(earliest=date(1970, 1, 1))}
+    )
+    (again,) = ingest(wider, lake, now=NOW)
+    assert (again.accepted, again.duplicates, again.corrected) == (0, 1, 0)
+    assert rows_of(lake, INTERACTIONS)[col.VALUE].to_list() == [2.0]
+
+
 def test_equal_parts_of_two_partitions_are_two_files(tmp_path: Path) -> None:
     """What the folders say is data, too: the bytes alone do not tell the rows."""
     for day in ("2024-01-01", "2024-01-02"):
