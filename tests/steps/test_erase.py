@@ -407,11 +407,11 @@ def test_an_ingest_that_began_before_is_tried_again_without_the_user(tmp_path, m
     owner = PartitionedAppend if when == "interactions" else Quarantine
     commit, waiting = owner.commit, [True]
 
-    def after_the_erasure(self, *arguments):
+    def after_the_erasure(self, *arguments, **named):
         if waiting:
             waiting.clear()
             step.erase(config, lake, "ann")
-        return commit(self, *arguments)
+        return commit(self, *arguments, **named)
 
     monkeypatch.setattr(owner, "commit", after_the_erasure)
     result = next(r for r in ingest(config, lake) if r.file == str(late))
