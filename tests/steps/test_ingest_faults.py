@@ -27,7 +27,7 @@ from pipeline.storage.appender import PartitionedAppend
 from pipeline.storage.lake import Lake
 from pipeline.steps.ingest import ingest
 
-def hang(*_):
+def hang(*_, **__):
     print("here", flush=True)
     time.sleep(600)
 
