@@ -10,24 +10,20 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from os.path import commonprefix
-from pathlib import PurePosixPath
-from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
 
 from pipeline import columns as col
 from pipeline.config import CatalogueConfig, Config, SourceConfig
-from pipeline.digests import digest
 from pipeline.errors import ConflictError, ContractError, UserError
 from pipeline.progress import logger, progress
-from pipeline.schemas import INTERACTIONS, ITEMS, Table
+from pipeline.schemas import INTERACTIONS, ITEMS
 from pipeline.sources import FORMATS, SUFFIXES
 from pipeline.sources.catalogue import ITEM_SCHEMA, check_template, read_catalogue
 from pipeline.sources.corrections import Corrections
+from pipeline.sources.delivery import Delivery
 from pipeline.sources.layout import Spec, check_spec
-from pipeline.sources.parquet import hive_values
 from pipeline.sources.paths import dated, find_files
 from pipeline.sources.quarantine import Quarantine
 from pipeline.sources.reader import Reading, open_log
@@ -64,83 +60,14 @@ class _CorrectedError(Exception):
 
 
 @dataclass
-class _Job:
-    """One file of one source, and what is counted while it is read."""
+class _Job(Delivery):
+    """One file on its way into the lake, and what is counted while it is read."""
 
     lake: Lake
-    config: Config
-    name: str
-    spec: Spec
-    file: str
-    sha256: str
     now: datetime
     counts: Counter[str] = field(default_factory=Counter)
     corrected: int = 0  # accepted rows, by an earlier attempt of this run
     ids: UserIds = field(default_factory=UserIds)
-
-    @property
-    def identity(self) -> str:
-        """The file's bytes and how they are read."""
-        return digest({"sha256": self.sha256} | self._read_by, 32)
-
-    @property
-    def marker(self) -> str:
-        """The file's key among a table's markers."""
-        return "file:" + self.identity
-
-    @property
-    def latest(self) -> tuple[str, int]:
-        """The marker of a catalogue's place: what was read there last. It may move as a whole."""
-        shared = commonprefix([self.file, self.spec.path])  # noqa: RUF071  (a glob cuts names)
-        inside = self.file.removeprefix(shared)
-        return f"catalogue:{self.name}:{inside}", marker_number(self.identity)
-
-    @property
-    def bytes_marker(self) -> str:
-        """The key of a log's bytes, however they are read."""
-        return "bytes:" + self.sha256
-
-    def were_read(self, snapshot: DeltaTable) -> bool:
-        """True if a log's bytes were read before, in another way: they are no later delivery."""
-        spec = self.spec.model_dump(mode="json", exclude={"path"})
-        earlier = "file:" + digest({"sha256": self.sha256, "spec": digest(spec, 32)}, 32)
-        keys = (self.bytes_marker, earlier)  # the latter is all that earlier releases have left
-        return any(snapshot.transaction_version(key) is not None for key in keys)
-
-    @property
-    def run_id(self) -> str:
-        """Name of this piece of work."""
-        return runs.run_id("ingest", {"file": self.sha256} | self._read_by)
-
-    @property
-    def _read_by(self) -> dict[str, Any]:
-        """What the bytes are read by; without what is usual, as earlier releases named it."""
-        spec = self.spec.model_dump(mode="json", exclude={"path"})
-        bounds = self.config.ingest.model_dump(
-            mode="json",
-            exclude=None if self.table is INTERACTIONS else {"earliest"},
-            exclude_defaults=True,
-        )
-        hive = hive_values(self.file) if self.spec.format == "parquet" else {}
-        rare = {name: told for name, told in (("bounds", bounds), ("hive", hive)) if told}
-        return {"spec": digest(spec, 32)} | rare
-
-    @property
-    def table(self) -> Table:
-        """The table that the file's rows land in."""
-        return INTERACTIONS if isinstance(self.spec, SourceConfig) else ITEMS
-
-    @property
-    def label(self) -> str:
-        """The file's name in messages."""
-        return PurePosixPath(self.file).name
-
-    def is_in(self, snapshot: DeltaTable) -> bool:
-        """True if the file was read already; a catalogue: if it was the last one in its place."""
-        key, number = self.latest
-        if self.table is ITEMS and (last := snapshot.transaction_version(key)) is not None:
-            return last == number
-        return snapshot.transaction_version(self.marker) is not None
 
 
 def ingest(
@@ -193,7 +120,7 @@ def ingest(
     user_ids(config, lake)  # a new lake is marked before its first snapshot is read
     for name, spec in chosen:
         for file in _files(name, spec, day, earlier):
-            job = _Job(lake, config, name, spec, file, _sha256(file), now)
+            job = _Job(config, name, spec, file, _sha256(file), lake, now)
             results.append(_ingest_file(job))
     return results
 
