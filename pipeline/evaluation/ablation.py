@@ -19,12 +19,20 @@ from pipeline.evaluation.cleaning import fold
 from pipeline.evaluation.detection import measured, with_strata
 from pipeline.evaluation.names import ARM, DETAIL, ROW, WITH_ALL, K
 from pipeline.models.batches import Prefixes
-from pipeline.models.calibration import CONTEXT, FEATURES, IDENTITY
+from pipeline.models.calibration import IDENTITY
 from pipeline.models.checkpoint import MADE_WITH
 from pipeline.models.decision import BLAME, decide_calibrated
 from pipeline.models.evidence import evidence
 from pipeline.models.model import thresholds_of
-from pipeline.models.names import DOUBT, INJECTED, KIND, KNOWN_SHARE, SEQUENCE
+from pipeline.models.names import (
+    CONTEXT,
+    DOUBT,
+    FEATURES,
+    INJECTED,
+    KIND,
+    KNOWN_SHARE,
+    SEQUENCE,
+)
 from pipeline.models.rehearsal import calibrate
 from pipeline.models.training import learn
 
@@ -236,7 +244,7 @@ def measure(
     truth : pl.DataFrame
         The whole log: row, injected, count and stratum.
     without : iterable of str
-        Features that are missing, of `calibration.FEATURES`.
+        Features that are missing, of `names.FEATURES`.
     """
     gone = [pl.lit(None, dtype=rows.schema[name]).alias(name) for name in without]
     rows = rows.with_columns(gone)

@@ -16,13 +16,8 @@ from torch import Tensor, nn
 from pipeline import columns as col
 from pipeline.config import DecisionConfig
 from pipeline.models.contamination import NoiseShare, interval, noise_share
-from pipeline.models.names import COMPANY_COLLABORATIVE, COMPANY_SEMANTIC, COUNT
+from pipeline.models.names import COUNT, FEATURES
 
-# What the signals are weighed by: the item's popularity, the user's history and coherence.
-# Popularity alone decides nothing: half of the noise that is learned from is as popular as the
-# genuine items are, and each stratum has a budget of its own.
-CONTEXT = (COUNT, col.HISTORY_LENGTH, COMPANY_SEMANTIC, COMPANY_COLLABORATIVE)
-FEATURES = (*col.SIGNALS, *CONTEXT)
 NEW, TEXTLESS = "new", "no text"
 IDENTITY = (col.USER_ID, col.ITEM_ID, col.EVENT_TIME)  # of a row that was rehearsed several times
 # Probabilities are rounded to this step before they meet a threshold, so that shards agree.
@@ -35,7 +30,7 @@ BATCH_ROWS = 512
 ROUNDING = 1e-12
 MOST_SHARE = 0.9  # of the own rows, that is ever taken to be noise
 LEARNING_RATE = 3e-3
-WEIGHT_DECAY = 1e-2
+WEIGHT_DECAY = 0.1
 DROPOUT = 0.1
 
 
@@ -101,12 +96,9 @@ def _rank(x_N: Tensor, knot_K: Tensor) -> Tensor:
 
 
 def features(rows: pl.DataFrame) -> Tensor:
-    """Matrix (N, F), float64, of `FEATURES`; counts enter by their logarithm, null is NaN."""
-    counts = (COUNT, col.HISTORY_LENGTH)
-    chosen = rows.select(
-        pl.col(name).cast(pl.Float64).log1p() if name in counts else pl.col(name)
-        for name in FEATURES
-    )
+    """Matrix (N, F), float64, of `FEATURES`; a count enters by its logarithm, null is NaN."""
+    count = pl.col(COUNT).cast(pl.Float64).log1p()
+    chosen = rows.select(count if name == COUNT else pl.col(name) for name in FEATURES)
     return torch.tensor(chosen.fill_null(math.nan).to_numpy(), dtype=torch.float64)
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline.config import ClozeConfig, DecisionConfig, ModelConfig, SequenceConfig
 from pipeline.errors import ContractError, StoreError, UserError
+from pipeline.models.names import FEATURES
 from pipeline.storage import files
 from pipeline.storage.lake import Lake
 
@@ -85,17 +86,18 @@ def verify(lake: Lake, version: str) -> None:
 
 
 def read_card(lake: Lake, version: str) -> dict[str, Any]:
-    """The card of a model. Raises UserError if there is none, or one of an older version."""
+    """The card of a model. Raises UserError if there is none, or one of another version."""
     try:
         content = files.read_bytes(lake.path(FOLDER, version, CARD))
     except FileNotFoundError:
         raise UserError(f'no model "{version}" in {lake.root} (run "iadsr train")') from None
     card: dict[str, Any] = json.loads(content)
     absent = [name for name in USED_WITH if name not in card["config"]]
-    if absent:
+    if absent or card["calibration"].get("features") != list(FEATURES):
+        lacks = f"had no [{'], ['.join(absent)}]" if absent else "judged by other features"
         raise UserError(
-            f'model "{version}" in {lake.root} was made by an older version, which had no '
-            f'[{"], [".join(absent)}]: train again ("iadsr train --date DATE")'
+            f'model "{version}" in {lake.root} was made by another version, which {lacks}: '
+            'train again ("iadsr train --date DATE")'
         )
     return card
 

@@ -14,7 +14,7 @@ from pipeline.models import calibration
 from pipeline.models.calibration import Calibrator
 from pipeline.models.evidence import SIGNAL_DECIMALS, column, evidence
 from pipeline.models.model import Model
-from pipeline.models.names import DOUBT, SEQUENCE, WANTED
+from pipeline.models.names import DOUBT, FEATURES, SEQUENCE, WANTED
 from pipeline.models.weights import strongest_signals
 
 # Reason of a removal -> the signals that can bring it about.
@@ -130,7 +130,7 @@ def _calibrated(
         .alias(col.THRESHOLD),
     )
     removed = judged.select(_removed().fill_null(False).arg_true()).to_series()
-    groups = [[calibration.FEATURES.index(name) for name in names] for names in BLAME.values()]
+    groups = [[FEATURES.index(name) for name in names] for names in BLAME.values()]
     share_NG = calibrator.contributions(feature_NF[torch.tensor(removed.to_numpy()).long()], groups)
     most_N = torch.round(share_NG, decimals=SIGNAL_DECIMALS).argmax(dim=1)
     blame = pl.Series("blame", list(BLAME), dtype=pl.String).gather(most_N.numpy())

@@ -56,8 +56,7 @@ def evidence(instruments: Instruments, frame: pl.DataFrame, vectors: pl.DataFram
         What measures.
     frame : pl.DataFrame
         Sorted by `sequence`, with item_id and `wanted`; where `hide_item` or `hide_text` (bool)
-        are there and true, the row is read as if its item were unknown, or had no text. Where
-        `history_length` is there, it stands as it is.
+        are there and true, the row is read as if its item were unknown, or had no text.
     vectors : pl.DataFrame
         Columns item_id and vector.
     """
@@ -90,10 +89,13 @@ def _measured(
     wanted_N = torch.tensor(chunk[WANTED].to_numpy())
     found = measure(tools, text_TP, sequences, wanted_N)
     length = pl.len().over(SEQUENCE).cast(pl.Int64).alias(col.HISTORY_LENGTH)
-    rows = chunk if col.HISTORY_LENGTH in chunk.columns else chunk.with_columns(length)
-    return rows.filter(WANTED).with_columns(
-        *(column(name, x) for name, x in found.items()),
-        pl.Series(HAS_TEXT, (sequences.text_N > 0)[wanted_N].numpy()),
+    return (
+        chunk.with_columns(length)
+        .filter(WANTED)
+        .with_columns(
+            *(column(name, x) for name, x in found.items()),
+            pl.Series(HAS_TEXT, (sequences.text_N > 0)[wanted_N].numpy()),
+        )
     )
 
 

@@ -1,5 +1,7 @@
 """Column names of frames that never leave this package."""
 
+from pipeline import columns as col
+
 COUNT = "count"  # interactions of the item in training
 SEQUENCE = "sequence"
 WANTED = "wanted"  # the interaction is to be scored
@@ -13,3 +15,10 @@ HAS_TEXT = "has_text"
 COMPANY_SEMANTIC = "company_semantic"
 COMPANY_COLLABORATIVE = "company_collaborative"
 VIEWS_AGREE = "views_agree"
+
+# What the signals are weighed by: the item's popularity, and how well the user's other items hang
+# together. Popularity alone decides nothing: half of the noise that is learned from is as popular
+# as the genuine items are, and each stratum has a budget of its own. The length of the history is
+# not among them: noise makes it longer, so that it tells how much was injected, not what is noise.
+CONTEXT = (COUNT, COMPANY_SEMANTIC, COMPANY_COLLABORATIVE)
+FEATURES = (*col.SIGNALS, *CONTEXT)  # what a probability is made from

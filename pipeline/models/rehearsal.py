@@ -21,6 +21,7 @@ from pipeline.models.evidence import evidence
 from pipeline.models.model import Instruments
 from pipeline.models.names import (
     DOUBT,
+    FEATURES,
     HIDE_ITEM,
     HIDE_TEXT,
     INJECTED,
@@ -40,6 +41,9 @@ MAX_ROWS = 300_000
 # Noise is drawn anew at each of these parts of `decision.injection_rate`, so that thresholds hold
 # among little noise and among much; in the last draw, so many rows lack their item or their text.
 RATES = (0.25, 0.5, 1.0, 1.5, 1.0)
+# Where the own rows are known to hold noise, always at this: a history that does not hang together
+# would tell a draw with much noise, hence what was injected from what was noise before.
+ONE_RATE = 1.0
 HIDDEN_SHARE = 0.15
 LOTS = 1_000  # into which users are cast, where all would be too many
 NOTHING = Known()
@@ -97,8 +101,7 @@ def with_noise(
     """Put noise into nights or logs, as `inject` does, by the settings of the instruments.
 
     A night is cut to `sequence.max_length` rows before its day, as in production, where noise
-    takes the place of what came earlier. `history_length` is that without the noise: how much was
-    put into a sequence must not tell of its rows what they are.
+    takes the place of what came earlier.
 
     Parameters
     ----------
@@ -116,9 +119,8 @@ def with_noise(
         Kind -> how likely it is; none: each as likely.
     """
     settings = instruments.settings
-    length = pl.len().over(SEQUENCE).cast(pl.Int64).alias(col.HISTORY_LENGTH)
     noisy = inject(
-        frame.with_columns(length),
+        frame,
         SEQUENCE,
         instruments.vocabulary,
         rate=min(part * settings.decision.injection_rate, 1.0),
@@ -152,7 +154,8 @@ def rehearse(
     else:
         frame = logs(held_out)
     found = []
-    for number, part in enumerate(RATES):
+    for number, rate in enumerate(RATES):
+        part = ONE_RATE if known.share else rate
         noisy = with_noise(
             instruments, frame, vectors, seed + number, part=part, weights=known.kinds
         )
@@ -207,6 +210,7 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     report = {
         "injection_rate": config.injection_rate,
         "injection_kinds": list(config.injection_kinds),
+        "features": list(FEATURES),
         "false_drop_budget": config.false_drop_budget,
         "min_precision": config.min_precision,
         "rows_fitted": first.height,

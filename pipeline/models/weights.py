@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from pipeline import columns as col
-from pipeline.models.calibration import FEATURES, features, probability
+from pipeline.models.calibration import features, probability
 from pipeline.models.evidence import SIGNAL_DECIMALS
 from pipeline.models.model import Model
+from pipeline.models.names import FEATURES
 from pipeline.reasons import REMOVE
 
 STRONGEST = 3

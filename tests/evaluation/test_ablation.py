@@ -10,7 +10,8 @@ from pipeline.evaluation.cleaning import clean_log, fold
 from pipeline.evaluation.detection import with_strata
 from pipeline.evaluation.noise import noisy_log, parse
 from pipeline.evaluation.splits import leave_one_out
-from pipeline.models.calibration import CONTEXT, FEATURES, auroc
+from pipeline.models.calibration import auroc
+from pipeline.models.names import CONTEXT, FEATURES
 from tests.models import synthetic
 
 CONFIG = override(synthetic.CONFIG, "evaluate", {"folds": 2})

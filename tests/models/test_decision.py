@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pipeline import columns as col
 from pipeline import reasons
 from pipeline.models import calibration
-from pipeline.models.calibration import FEATURES, Calibrator
+from pipeline.models.calibration import Calibrator
 from pipeline.models.decision import BLAME, score_sequences
+from pipeline.models.names import FEATURES
 
 DAY = synthetic.FIRST_DAY + timedelta(days=synthetic.DAYS - 1)
 
