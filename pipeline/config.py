@@ -212,7 +212,6 @@ class TrainConfig(SoftmaxConfig):
     learning_rate: float = Field(3e-3, gt=0)  # of AdamW
     weight_decay: float = Field(0.0, ge=0)  # of AdamW
     negatives: int = Field(512, ge=1)  # an epoch's time is the aligner's budget
-    passes: int = Field(2, ge=1)  # at most; a further one leaves out what looks like noise
     validation_share: float = Field(0.15, gt=0, lt=1)  # users held out for calibration
     min_item_count: int = Field(1, ge=1)  # rarer items are unknown to the model
     seed: int = 0  # of weights, batches and held-out users

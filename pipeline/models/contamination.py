@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Known:
-    """What a pass has found of a log's noise, for the next one; nothing by default."""
+    """What a rehearsal has found of a log's noise, for the next one; nothing by default."""
 
     share: float = 0.0  # of the log's rows, at most
     kinds: dict[str, float] | None = None  # kind -> weight; none: each as likely

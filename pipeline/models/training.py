@@ -34,7 +34,7 @@ from pipeline.progress import logger
 # Users are held out by a hash of their name in so many parts: no list needs to be kept.
 PARTS = 10_000
 MIN_USERS = 2
-# With less noise in the log, learning once more without it was not seen to help.
+# With less noise in the log, to know of it was not seen to help.
 DIRTY = 0.1
 # A surprise is normalised over so many items: more of them tell noise no better.
 NORMALISER_ITEMS = 2_048
@@ -92,7 +92,7 @@ class Learned:
     rehearsed: pl.DataFrame  # evidence on known noise, as `rehearse` gives it
     calibrator: Calibrator
     report: dict[str, Any]  # of the calibration, as `calibrate` gives it
-    distrusted: int  # rows that the last pass left out
+    distrusted: int  # rows that were left out as noise
 
 
 def learn(
@@ -104,10 +104,10 @@ def learn(
 ) -> Learned:
     """All of `fit_model` but the card.
 
-    Where a pass finds that `DIRTY` of the log or more is noise, the next one learns without as
-    many rows, those that look most like it: noise that a model has learned from, it no longer
-    finds unlikely. It is told how much noise there is and of which kinds, too. At most
-    `train.passes`. Raises UserError: too few users.
+    Where a rehearsal finds that `DIRTY` of the log or more is noise, it is held again, and told how
+    much noise there is and of which kinds. By what it then says, all is learned anew without the
+    rows that look most like noise: what models have learned from, they no longer find unlikely.
+    Raises UserError: too few users.
     """
     held = held_out(pl.col(col.USER_ID), config.train.validation_share)
     ours, theirs = sequences.filter(~held), sequences.filter(held)
@@ -117,20 +117,29 @@ def learn(
                 f"too few users to {name} ({frame[col.USER_ID].n_unique()} of "
                 f"{sequences[col.USER_ID].n_unique()}): ingest more history"
             )
-    kept, known = ours, Known()
-    for number in range(config.train.passes):
-        instruments, fit = fit_instruments(config, kept, theirs, vectors, prefixes)
-        rows = rehearse(instruments, theirs, vectors, config.train.seed, scope, known=known)
-        calibrator, report = calibrate(rows, config.decision, config.train.seed)
-        share, last = report["noise_share"], number + 1 == config.train.passes
-        if share < DIRTY or last:
-            break
-        logger.info("train: %.0f%% of the log looks like noise; once more without it", 100 * share)
+
+    def rehearsed(tools: Instruments, known: Known) -> tuple[pl.DataFrame, Calibrator, Any]:
+        rows = rehearse(tools, theirs, vectors, config.train.seed, scope, known=known)
+        return rows, *calibrate(rows, config.decision, config.train.seed)
+
+    kept = ours
+    instruments, fit = fit_instruments(config, ours, theirs, vectors, prefixes)
+    rows, calibrator, report = rehearsed(instruments, Known())
+    if report["noise_share"] >= DIRTY:
+        _, calibrator, report = rehearsed(instruments, known_by(report))
         kept = trusted(instruments, calibrator, ours, vectors, noise_shares_of(report))
-        known = Known(report["noise_share_most"], report["noise_kinds"])
-    least, most = 100 * share, 100 * report["noise_share_most"]
+        out = 100 * (1 - kept.height / ours.height)
+        logger.info("train: %.0f%% of the log looks like noise; once more without it", out)
+        instruments, fit = fit_instruments(config, kept, theirs, vectors, prefixes)
+        rows, calibrator, report = rehearsed(instruments, known_by(report))
+    least, most = 100 * report["noise_share"], 100 * report["noise_share_most"]
     logger.info("train: noise in the log: %.1f%% at least, %.1f%% at most", least, most)
     return Learned(instruments, fit, rows, calibrator, report, ours.height - kept.height)
+
+
+def known_by(report: dict[str, Any]) -> Known:
+    """What the report of a calibration says of the log's noise."""
+    return Known(report["noise_share_most"], report["noise_kinds"])
 
 
 def trusted(

@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 from pipeline.models import checkpoint
 from pipeline.storage.lake import Lake
 
-IN_USE, WITHDRAWN, UNUSABLE = "in use", "rolled back", "of an older version"
+IN_USE, WITHDRAWN, UNUSABLE = "in use", "rolled back", "of another version"
 
 
 @dataclass(frozen=True)

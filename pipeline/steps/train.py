@@ -89,7 +89,8 @@ def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
 
 def _identity(origin: dict[str, Any]) -> dict[str, Any]:
     """What two models must share to be the same. A later snapshot with the same rows does."""
-    names = ("fingerprint", "items_version", "vectors", "encoder_id", "config_digest")
+    names = ["fingerprint", "items_version", "vectors", "encoder_id", "config_digest"]
+    names.append("code_version")  # another release may learn something else from the same
     identity = {name: origin[name] for name in names}
     if origin["processes"] > 1:  # sums in another order: other weights, in their last digits
         identity["processes"] = origin["processes"]

@@ -15,7 +15,7 @@ from pipeline.models.names import CONTEXT, FEATURES
 from tests.models import synthetic
 
 CONFIG = override(synthetic.CONFIG, "evaluate", {"folds": 2})
-CONFIG = override(CONFIG, "train", {"epochs": 2, "backbone_epochs": 1, "passes": 1})
+CONFIG = override(CONFIG, "train", {"epochs": 2, "backbone_epochs": 1})
 CONFIG = override(CONFIG, "cloze", {"epochs": 2})
 MEASURED = pl.DataFrame({"metric": ["AUROC"], "stratum": ["1-5"], "value": [0.7], "n": [9]})
 

@@ -63,13 +63,17 @@ def test_the_card_is_strict_json(lake, model, tmp_path):
     json.loads(text, parse_constant=pytest.fail)
 
 
-def test_a_model_of_an_older_version_is_one_clear_line(lake, model, tmp_path):
+@pytest.mark.parametrize(
+    ("section", "name", "told"),
+    [("config", "cloze", r"had no \[cloze\]"), ("calibration", "features", "by other features")],
+)
+def test_a_model_of_another_version_is_one_clear_line(lake, model, tmp_path, section, name, told):
     version = checkpoint.save(lake, model)
     path = tmp_path / "models" / version / checkpoint.CARD
     card = json.loads(path.read_text())
-    del card["config"]["cloze"]
+    del card[section][name]
     path.write_text(json.dumps(card))
-    with pytest.raises(UserError, match=r"\[cloze\]: train again"):
+    with pytest.raises(UserError, match=f"{told}: train again"):
         checkpoint.load(lake, version)
 
 

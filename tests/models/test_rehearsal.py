@@ -6,20 +6,27 @@ import polars as pl
 import pytest
 import synthetic
 
-from pipeline.models import rehearsal
+from pipeline.models import noise, rehearsal
+from pipeline.models.contamination import Known
 from pipeline.models.rehearsal import logs, nights, rehearse
 
 LENGTH = synthetic.CONFIG.sequence.max_length
 
 
-def test_the_length_of_a_history_does_not_tell_how_much_noise_is_in_it(model, log, vectors):
-    for scope in ("night", "log"):
-        rows = rehearse(model.instruments, log, vectors, 3, scope)
-        lengths = rows.group_by("sequence").agg(pl.col("history_length").unique())
-        assert lengths["history_length"].list.len().max() == 1
-        of_each = rows.group_by("history_length").agg(pl.col("injected").mean(), pl.len())
-        often = of_each.filter(pl.col("len") > 200)["injected"]
-        assert often.max() - often.min() < 0.1
+def test_where_noise_is_known_all_draws_have_as_much(model, log, vectors, monkeypatch):
+    """How much was put into a sequence would tell it from the noise that was there before."""
+    rates = []
+
+    def inject(*args, rate, **kwargs):
+        rates.append(rate)
+        return noise.inject(*args, rate=rate, **kwargs)
+
+    monkeypatch.setattr(rehearsal, "inject", inject)
+    rehearse(model.instruments, log, vectors, 3, "log", known=Known(0.3))
+    assert len(set(rates)) == 1
+    rates.clear()
+    rehearse(model.instruments, log, vectors, 3, "log")
+    assert len(set(rates)) > 2
 
 
 def test_a_rehearsed_night_is_no_longer_than_one_in_production(model, log):
