@@ -207,15 +207,17 @@ def threshold(
     budget: float,
     noise: pl.Series | None = None,
     share: NoiseShare | None = None,
+    *,
     min_precision: float = 0.0,
+    distinct: int | None = None,
 ) -> float | None:
     """Smallest threshold that drops a further genuine row with probability at most `budget`.
 
-    Where all own rows are genuine: the ceil((n + 1)(1 - budget))-th smallest probability of n of
-    them, by exchangeability (split conformal prediction, Vovk et al. 2005). Where a share of them
-    is noise like the injected, what is removed of that share is none of the budget's. And where so
-    little of what it removes can be noise that `min_precision` is not reached, the threshold is
-    higher.
+    A row beyond the k-th smallest of n own ones has the chance 1 - k / (n + 1), by exchangeability
+    (split conformal prediction, Vovk et al. 2005), known to a standard error, which is added: few
+    rows tell less, so that fewer go. Where a share of the own rows is noise like the injected, what
+    is removed of that share is none of the budget's. And where so little of what it removes can be
+    noise that `min_precision` is not reached, the threshold is higher.
 
     Parameters
     ----------
@@ -229,6 +231,8 @@ def threshold(
         Share of the own rows that is noise; none: they are genuine, and no precision is asked for.
     min_precision : float
         Least share of noise among the own rows that are removed.
+    distinct : int, optional
+        How many rows the own ones are, if some were judged several times.
 
     Returns
     -------
@@ -237,6 +241,7 @@ def threshold(
     """
     limit_N = np.sort(own.to_numpy())
     above_N = 1 - np.arange(1, len(limit_N) + 1) / (len(limit_N) + 1)  # chance of a further own row
+    above_N += np.sqrt(above_N * (1 - above_N) / (distinct or max(len(limit_N), 1)))
     allowed_N, precise_N = np.full(len(limit_N), budget), np.full(len(limit_N), True)
     if noise is not None and share is not None:
         noise_N = np.sort(noise.to_numpy())
@@ -302,8 +307,14 @@ def thresholds_table(rows: pl.DataFrame, config: DecisionConfig) -> list[dict[st
         share = noise_share(own, noise, distinct)
         limit = None
         if distinct >= config.min_calibration_rows:
-            budget, precision = config.false_drop_budget, config.min_precision
-            limit = threshold(own, budget, noise, share, precision)
+            limit = threshold(
+                own,
+                config.false_drop_budget,
+                noise,
+                share,
+                min_precision=config.min_precision,
+                distinct=distinct,
+            )
         table.append({"stratum": name, **_outcome(own, noise, limit, share, distinct)})
     return table
 
