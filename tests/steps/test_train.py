@@ -1,4 +1,6 @@
+import json
 from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.models import checkpoint
 from pipeline.schemas import INTERACTIONS, RUNS
 from pipeline.steps.evaluate import evaluate
+from pipeline.steps.promote import promote
 from pipeline.steps.train import train
 from pipeline.storage.lake import Lake
 
@@ -48,6 +51,21 @@ def test_later_events_do_not_change_the_name_of_a_model(workspace):
     workspace.lake.append(INTERACTIONS, later.with_columns(event_date=shift))
     before = checkpoint.champion(workspace.lake)
     assert train(workspace.config, workspace.lake, AS_OF) == before
+
+
+def test_a_release_that_judges_by_other_features_trains_anew(workspace, monkeypatch):
+    lake, before = workspace.lake, checkpoint.champion(workspace.lake)
+    path = Path(lake.path(checkpoint.FOLDER, before, checkpoint.CARD))
+    card = json.loads(path.read_text())
+    card["calibration"]["features"].append("of before")
+    path.write_text(json.dumps(card))
+    with pytest.raises(UserError, match="judged by other features: train again"):
+        checkpoint.load(lake, before)
+    monkeypatch.setattr("pipeline.steps.train.__version__", "99.0.0")
+    version = train(workspace.config, lake, AS_OF)
+    assert version != before
+    promote(workspace.config, lake, version)
+    assert checkpoint.champion(lake) == version
 
 
 def test_a_model_is_not_in_use_before_it_is_promoted(workspace):
