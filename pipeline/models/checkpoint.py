@@ -86,20 +86,29 @@ def verify(lake: Lake, version: str) -> None:
 
 
 def read_card(lake: Lake, version: str) -> dict[str, Any]:
-    """The card of a model. Raises UserError if there is none, or one of another version."""
+    """The card of a model. Raises UserError if there is none, or one of another release."""
     try:
         content = files.read_bytes(lake.path(FOLDER, version, CARD))
     except FileNotFoundError:
         raise UserError(f'no model "{version}" in {lake.root} (run "iadsr train")') from None
     card: dict[str, Any] = json.loads(content)
     absent = [name for name in USED_WITH if name not in card["config"]]
-    if absent or card["calibration"].get("features") != list(FEATURES):
+    if absent or card.get("calibration", {}).get("features") != list(FEATURES):
         lacks = f"had no [{'], ['.join(absent)}]" if absent else "judged by other features"
         raise UserError(
-            f'model "{version}" in {lake.root} was made by another version, which {lacks}: '
+            f'model "{version}" in {lake.root} was made by another release, which {lacks}: '
             'train again ("iadsr train --date DATE")'
         )
     return card
+
+
+def usable(lake: Lake, version: str) -> bool:
+    """True if this release can judge by the model: its card can be read."""
+    try:
+        read_card(lake, version)
+    except UserError:
+        return False
+    return True
 
 
 def encoders(lake: Lake) -> dict[str, str]:
@@ -147,7 +156,11 @@ def roll_back(lake: Lake) -> str:
     if not use.get("previous"):
         raise UserError(f"no earlier model in {lake.root} to go back to (`iadsr models list`)")
     *earlier, version = use["previous"]
-    read_card(lake, version)
+    if not usable(lake, version):
+        raise UserError(
+            f"{version}, in use before, is gone or of another release; {use['model_version']} "
+            "stays: for another, `iadsr models list`, then `iadsr models promote VERSION`"
+        )
     _write_use(lake, version, earlier, [*withdrawn(lake), use["model_version"]])
     return str(version)
 

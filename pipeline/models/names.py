@@ -1,4 +1,4 @@
-"""Column names of frames that never leave this package."""
+"""Columns of frames that never leave this package, and which of them a probability is made from."""
 
 from pipeline import columns as col
 

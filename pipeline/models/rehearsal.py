@@ -16,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.hashing import shard_of, stable_hash
 from pipeline.models import calibration
 from pipeline.models.calibration import Calibrator
-from pipeline.models.contamination import Known, noise_kinds
+from pipeline.models.contamination import Known, NoiseShare, noise_kinds
 from pipeline.models.evidence import evidence
 from pipeline.models.model import Instruments
 from pipeline.models.names import (
@@ -154,8 +154,7 @@ def rehearse(
     else:
         frame = logs(held_out)
     found = []
-    for number, rate in enumerate(RATES):
-        part = ONE_RATE if known.share else rate
+    for number, part in enumerate([ONE_RATE] * len(RATES) if known.share else RATES):
         noisy = with_noise(
             instruments, frame, vectors, seed + number, part=part, weights=known.kinds
         )
@@ -207,6 +206,7 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     truth = torch.tensor(second[INJECTED].to_numpy())
     stated = calibration.Mixture.of(truth, known_share).injected(log_odds).sigmoid()
     strata = calibration.thresholds_table(judged, config)
+    share = _over_all(strata)
     report = {
         "injection_rate": config.injection_rate,
         "injection_kinds": list(config.injection_kinds),
@@ -221,8 +221,8 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
             str(kind): _detection(judged.filter(pl.col(KIND) == kind))
             for kind in judged[KIND].unique().sort()
         },
-        "noise_share": _mean_share(strata, "noise_share"),
-        "noise_share_most": _mean_share(strata, "noise_share_most"),
+        "noise_share": share.least,
+        "noise_share_most": share.most,
         "noise_share_known": known_share,
         "noise_kinds": noise_kinds(judged, _whole(strata), config.injection_kinds),
         "strata": strata,
@@ -230,11 +230,14 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     return calibrator, report
 
 
-def _mean_share(strata: list[dict[str, Any]], name: str) -> float:
-    """A share of own rows over the strata."""
-    whole = _whole(strata)
-    rows = sum(s["rows"] for s in whole)
-    return float(sum(s[name] * s["rows"] for s in whole) / max(rows, 1))
+def _over_all(strata: list[dict[str, Any]]) -> NoiseShare:
+    """The share of noise over the strata that it is told of; 0 to 1 where it is told of none."""
+    told = [s for s in _whole(strata) if s["noise_share_most"] < 1]
+    rows = sum(s["rows"] for s in told)
+    if not rows:
+        return NoiseShare(0.0, 1.0)
+    names = ("noise_share", "noise_share_most")
+    return NoiseShare(*(float(sum(s[n] * s["rows"] for s in told) / rows) for n in names))
 
 
 def _whole(strata: list[dict[str, Any]]) -> list[dict[str, Any]]:

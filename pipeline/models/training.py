@@ -126,8 +126,9 @@ def learn(
     instruments, fit = fit_instruments(config, ours, theirs, vectors, prefixes)
     rows, calibrator, report = rehearsed(instruments, Known())
     if report["noise_share"] >= DIRTY:
-        _, calibrator, report = rehearsed(instruments, known_by(report))
+        rows, calibrator, report = rehearsed(instruments, known_by(report))
         kept = trusted(instruments, calibrator, ours, vectors, noise_shares_of(report))
+    if kept.height < ours.height:
         out = 100 * (1 - kept.height / ours.height)
         logger.info("train: %.0f%% of the log looks like noise; once more without it", out)
         instruments, fit = fit_instruments(config, kept, theirs, vectors, prefixes)

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import UserError
 from pipeline.models import checkpoint
 from pipeline.storage.lake import Lake
 
-IN_USE, WITHDRAWN, UNUSABLE = "in use", "rolled back", "of another version"
+IN_USE, WITHDRAWN, UNUSABLE = "in use", "rolled back", "of another release"
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class ModelEntry:
     """One trained model."""
 
     version: str
-    standing: str  # "" for one that is neither in use nor rolled back
+    standing: str  # "" for one that is neither in use, nor rolled back, nor unusable
     as_of: str = ""
     created_at: str = ""
     auroc: float | None = None  # mean over the kinds of noise it was calibrated on
@@ -28,11 +27,10 @@ def list_models(lake: Lake) -> list[ModelEntry]:
     for version in checkpoint.versions(lake):
         standing = WITHDRAWN if version in withdrawn else ""
         standing = IN_USE if version == champion else standing
-        try:
-            card = checkpoint.read_card(lake, version)
-        except UserError:
-            entries.append(ModelEntry(version, UNUSABLE))
+        if not checkpoint.usable(lake, version):
+            entries.append(ModelEntry(version, ", ".join(filter(None, [standing, UNUSABLE]))))
             continue
+        card = checkpoint.read_card(lake, version)
         created = str(card.get("created_at", ""))
         entries.append(ModelEntry(version, standing, card["as_of"], created, _auroc(card)))
     return sorted(entries, key=lambda entry: (entry.as_of, entry.created_at))

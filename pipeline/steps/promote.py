@@ -7,7 +7,7 @@ from typing import Any
 from pipeline import columns as col
 from pipeline.config import Config
 from pipeline.encoders.cache import read_vectors
-from pipeline.errors import GateError, UserError
+from pipeline.errors import GateError
 from pipeline.evaluation import challenge
 from pipeline.evaluation.challenge import Contender, Measures
 from pipeline.models import checkpoint
@@ -112,14 +112,13 @@ def rollback(config: Config, lake: Lake, reason: str) -> str:
 
 
 def _compare(config: Config, lake: Lake, version: str, champion: str | None) -> list[Comparison]:
-    try:
-        cards = [checkpoint.read_card(lake, v) for v in (version, champion or version)]
-    except UserError as error:
-        logger.warning("nothing to compare %s with: %s", version, error)
-        return []
     if champion is None or champion == version:
         logger.info("%s has no champion to be compared with", version)
         return []
+    if not checkpoint.usable(lake, champion):
+        logger.warning("%s is gone or of another release: no comparison for %s", champion, version)
+        return []
+    cards = [checkpoint.read_card(lake, v) for v in (version, champion)]
     settings = checkpoint.load(lake, version).instruments.settings
     sequences = read_sequences(lake, settings.sequence, date.fromisoformat(cards[0]["as_of"]))
     contenders = []

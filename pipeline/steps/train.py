@@ -16,6 +16,7 @@ from pipeline.encoders.cache import read_vectors
 from pipeline.errors import UserError
 from pipeline.models import checkpoint, parallel
 from pipeline.models.model import Model
+from pipeline.models.names import FEATURES
 from pipeline.models.training import fit_model
 from pipeline.schemas import INTERACTIONS, ITEM_EMBEDDINGS, ITEMS
 from pipeline.sequences import nothing_in_reach, read_sequences, rows_in_reach
@@ -89,9 +90,8 @@ def _origin(config: Config, lake: Lake, as_of: date) -> dict[str, Any]:
 
 def _identity(origin: dict[str, Any]) -> dict[str, Any]:
     """What two models must share to be the same. A later snapshot with the same rows does."""
-    names = ["fingerprint", "items_version", "vectors", "encoder_id", "config_digest"]
-    names.append("code_version")  # another release may learn something else from the same
-    identity = {name: origin[name] for name in names}
+    names = ("fingerprint", "items_version", "vectors", "encoder_id", "config_digest")
+    identity = {name: origin[name] for name in names} | {"features": FEATURES}
     if origin["processes"] > 1:  # sums in another order: other weights, in their last digits
         identity["processes"] = origin["processes"]
     return identity

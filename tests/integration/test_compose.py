@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline import __version__
+
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +28,12 @@ def test_a_service_has_a_health_check_and_limits(name):
     limits = SERVICES[name]["deploy"]["resources"]["limits"]
     assert SERVICES[name]["healthcheck"]["test"]
     assert {"cpus", "memory"} <= set(limits)
+
+
+def test_our_images_are_of_this_release():
+    """With the tag of before, an upgrade would go on with the image of before."""
+    ours = {s["image"] for s in SERVICES.values() if s["image"].startswith("iadsr-")}
+    assert {image.rpartition(":")[2] for image in ours} == {__version__}
 
 
 def test_images_are_pinned_by_version():

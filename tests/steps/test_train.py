@@ -1,14 +1,15 @@
-import json
 from datetime import date, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.models import checkpoint
+from pipeline.models import calibration, checkpoint, rehearsal
+from pipeline.models.names import FEATURES
 from pipeline.schemas import INTERACTIONS, RUNS
+from pipeline.steps import train as steps_train
 from pipeline.steps.evaluate import evaluate
+from pipeline.steps.models import list_models
 from pipeline.steps.promote import promote
 from pipeline.steps.train import train
 from pipeline.storage.lake import Lake
@@ -55,17 +56,17 @@ def test_later_events_do_not_change_the_name_of_a_model(workspace):
 
 def test_a_release_that_judges_by_other_features_trains_anew(workspace, monkeypatch):
     lake, before = workspace.lake, checkpoint.champion(workspace.lake)
-    path = Path(lake.path(checkpoint.FOLDER, before, checkpoint.CARD))
-    card = json.loads(path.read_text())
-    card["calibration"]["features"].append("of before")
-    path.write_text(json.dumps(card))
+    for module in (steps_train, checkpoint, rehearsal, calibration):
+        monkeypatch.setattr(module, "FEATURES", FEATURES[:-1])
     with pytest.raises(UserError, match="judged by other features: train again"):
         checkpoint.load(lake, before)
-    monkeypatch.setattr("pipeline.steps.train.__version__", "99.0.0")
+    assert [entry.standing for entry in list_models(lake)] == ["in use, of another release"]
     version = train(workspace.config, lake, AS_OF)
     assert version != before
     promote(workspace.config, lake, version)
     assert checkpoint.champion(lake) == version
+    with pytest.raises(UserError, match=f"{before}, in use before, is gone or of another release"):
+        checkpoint.roll_back(lake)
 
 
 def test_a_model_is_not_in_use_before_it_is_promoted(workspace):
