@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, StoreError
+from pipeline.models.names import FEATURES
 from pipeline.schemas import RUNS
 from pipeline.steps import checkups
 from pipeline.steps.doctor import doctor
@@ -115,7 +116,8 @@ def test_a_damaged_model(config, lake):
     (folder.parent / "champion.json").write_text('{"model_version": "m"}')
     sections = {name: {} for name in ("sequence", "model", "cloze", "decision")}
     sums = {"model.safetensors": "0" * 64, "vocabulary.parquet": "0" * 64}
-    (folder / "card.json").write_text(json.dumps({"config": sections, "files": sums}))
+    card = {"config": sections, "files": sums, "calibration": {"features": FEATURES}}
+    (folder / "card.json").write_text(json.dumps(card))
     (folder / "model.safetensors").write_bytes(b"damaged")
     told = checkups.model(config, lake)
     assert told.verdict == FAIL
