@@ -107,7 +107,10 @@ def explain(lake: Lake, user: str, item: str | None = None, day: date | None = N
         try:
             model = checkpoint.load(lake, version)
         except IadsrError as error:
-            note = f"what weighed most and what is nearest cannot be told: {error}"
+            note = (
+                f"what weighed most and what is nearest cannot be told: {error}. "
+                "`iadsr run --date DATE` cleans the date by the model in use"
+            )
             decisions += [Decision(row, note=note) for row in rows.iter_rows(named=True)]
         else:
             decisions += _decisions(lake, user, model, rows, titles=found)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import UserError
 from pipeline.models import checkpoint
 from pipeline.storage.lake import Lake
 
@@ -27,10 +28,11 @@ def list_models(lake: Lake) -> list[ModelEntry]:
     for version in checkpoint.versions(lake):
         standing = WITHDRAWN if version in withdrawn else ""
         standing = IN_USE if version == champion else standing
-        if not checkpoint.usable(lake, version):
+        try:
+            card = checkpoint.read_card(lake, version)
+        except UserError:
             entries.append(ModelEntry(version, ", ".join(filter(None, [standing, UNUSABLE]))))
             continue
-        card = checkpoint.read_card(lake, version)
         created = str(card.get("created_at", ""))
         entries.append(ModelEntry(version, standing, card["as_of"], created, _auroc(card)))
     return sorted(entries, key=lambda entry: (entry.as_of, entry.created_at))
