@@ -3,7 +3,7 @@
 Batches of 32 users, padded to 31 items; Python loops over users and positions; one text vector for
 each *prefix* of each user's sequence, looked up user by user; an output layer over all items, of
 which the loss takes the batch's last items only; three cosines for each position, a mask and a
-reconstruction for each user.
+reconstruction for each user. The backbones are ours, but for Caser's convolutions: PyTorch's.
 """
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.backbone import Backbone
+from pipeline.models.caser import REACH, Caser
 
 BATCH_USERS = 32
 LENGTH = 31
@@ -49,7 +50,7 @@ class PublishedLoop:
         items = torch.zeros(len(batch), LENGTH, dtype=torch.long)
         for row, user in enumerate(batch):
             items[row, : lengths[row]] = self.users[user][:-1]
-        states = self.backbone.states(items)
+        states = published_states(self.backbone, items)
         texts = [self.short(torch.stack(self.prefix_texts[user])) for user in batch]
         wholes = self.long(torch.stack([self.prefix_texts[user][-1] for user in batch]))
         pooled = states.amax(dim=1)
@@ -78,6 +79,20 @@ class PublishedLoop:
             )
         soft = torch.sigmoid(logits + torch.logit(torch.rand(len(states)).clamp(1e-6, 1 - 1e-6)))
         return (soft > 0.5).float() + (soft - soft.detach())
+
+
+def published_states(backbone: Backbone, items: Tensor) -> Tensor:
+    """The backbone's states; those of Caser by one convolution of PyTorch for each height."""
+    if not isinstance(backbone, Caser):
+        return backbone.states(items)
+    image = F.pad(backbone.dropout(backbone.items(items)).transpose(1, 2), (REACH - 1, 0))
+    across = [
+        F.max_pool1d(F.relu(conv(image)), REACH - height, stride=1)
+        for height, conv in enumerate(backbone.horizontal)
+    ]
+    down = backbone.vertical(image.unfold(-1, REACH, 1)).transpose(2, 3).flatten(1, 2)
+    found: Tensor = backbone.output(backbone.dropout(torch.cat([*across, down], dim=1).mT))
+    return found
 
 
 def _contrast(a: Tensor, b: Tensor) -> Tensor:

@@ -41,3 +41,21 @@ def test_a_state_looks_back_on_its_last_items_only():
     other[2] = 20
     changed = (backbone.states(one.unsqueeze(0)) != backbone.states(other.unsqueeze(0))).any(dim=-1)
     assert changed[0].tolist() == [False] * 2 + [True] * REACH + [False]
+
+
+def test_gradients_are_those_of_the_values():
+    """The convolutions' backward passes are written by hand."""
+    backbone = caser()
+    items = torch.tensor([[3, 7, 1, 9, 4, 5], [2, 6, 8, 11, 2, 6]])
+
+    def states(*weights: torch.Tensor) -> torch.Tensor:
+        named = dict(zip(dict(backbone.named_parameters()), weights, strict=True))
+        found: torch.Tensor = torch.func.functional_call(backbone, named, (items,))
+        return found
+
+    backbone.forward = backbone.states  # type: ignore[method-assign]
+    assert torch.autograd.gradcheck(states, tuple(backbone.parameters()))
+
+
+def test_no_sequences_have_no_states():
+    assert caser().states(torch.zeros(0, 5, dtype=torch.long)).shape == (0, 5, 4)
