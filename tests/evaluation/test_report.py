@@ -1,3 +1,4 @@
+import polars as pl
 import pytest
 
 from pipeline.evaluation.report import markdown
@@ -21,12 +22,21 @@ def test_the_headline_comes_first_and_says_what_was_measured():
         "**better**.",
         "- sasrec, popularity noise 20%: NDCG@10 of cleaned - noisy = +0.0300 "
         "[+0.0200, +0.0400]: **better**.",
-        "- sasrec, popularity noise 20%: recovery by cleaning 0.60 [0.50, 0.70] "
+        "- sasrec, popularity noise 20%: recovery of cleaned 0.60 [0.50, 0.70] "
         "(oracle - noisy = 5.0 standard errors).",
         "- Detection, popularity noise 20%: AUROC / AP 0.900 / 0.650 (popularity alone 0.500 / "
         "0.150); 4.0% of the genuine rows removed (budget 5.0%).",
         "- Ablation, popularity noise 20%: AUROC falls most without signal_semantic (-0.200).",
     ]
+
+
+def test_the_headline_tells_of_weights_too():
+    cleaned = table().filter(pl.col("arm") == "cleaned")
+    soft = cleaned.with_columns(pl.lit("soft").alias("arm"))
+    found = markdown(pl.concat([table(), soft]), []).splitlines()
+    told = "- sasrec, log as it is: NDCG@10 of soft - raw = +0.0200 [+0.0100, +0.0300]: **better**."
+    assert told in found
+    assert starting(found, "- sasrec, popularity noise 20%: recovery of soft 0.60 [0.50, 0.70]")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +50,7 @@ def test_the_verdict_follows_the_interval(apart, verdict):
 def test_a_recovery_is_not_told_where_the_gap_is_within_its_error():
     found = lines(gap_errors=3.9)
     assert not any("0.60 [" in line for line in found)
-    told = "no recovery can be told (oracle - noisy = 3.9 standard errors; 4 are needed)"
+    told = "no recovery of cleaned can be told (oracle - noisy = 3.9 standard errors; 4 are needed)"
     assert any(told in line for line in found)
     assert "| sasrec | popularity noise 20% | NDCG@10 | 3.9 | all | not told |" in found
     row = "| sasrec | popularity noise 20% | NDCG@10 | 5.0 | cleaned | 0.60 [0.50, 0.70] |"
