@@ -12,7 +12,16 @@ TimeUnit = Literal["s", "ms", "us", "iso", "auto"]
 Format = Literal["csv", "jsonl", "movielens", "recbole", "amazon", "parquet"]
 BackboneName = Literal["gru4rec", "sasrec", "caser"]
 ArmName = Literal[
-    "cleaned", "weighted", "soft", "context", "target", "random", "popularity", "oracle", "iadsr"
+    "cleaned",
+    "weighted",
+    "soft",
+    "context",
+    "target",
+    "random",
+    "soft_random",
+    "popularity",
+    "oracle",
+    "iadsr",
 ]
 # Of an API: no user and password before the host, no query behind the path.
 _URL = r"https?://([^/@?#\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^@?#\s]*)?"

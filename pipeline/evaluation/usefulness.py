@@ -84,6 +84,13 @@ def random_rows(log: pl.DataFrame, seed: int) -> pl.DataFrame:
     return _use(log, kept, kept)
 
 
+def soft_random(log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """What `soft` makes of the rows, dealt out by lot: whether any such weights would do."""
+    lot = np.random.default_rng(seed).permutation(log.height)
+    dealt = log.select(pl.col(col.DECISION, col.NOISE_PROBABILITY).gather(lot))
+    return soft(log.with_columns(dealt), seed)
+
+
 def popularity(log: pl.DataFrame, seed: int) -> pl.DataFrame:
     """As many rows dropped, those of the rarest items: whether removing what is rare is enough."""
     lot = pl.Series("lot", np.random.default_rng(seed).permutation(log.height))
@@ -111,6 +118,7 @@ ARMS: dict[str, Arm] = {
     "context": context,
     "target": target,
     "random": random_rows,
+    "soft_random": soft_random,
     "popularity": popularity,
     "oracle": oracle,
     "iadsr": iadsr,

@@ -85,6 +85,16 @@ def test_controls_drop_as_many_rows_by_their_seed(judged, name):
     assert not one.equals(other)
 
 
+def test_soft_random_deals_out_the_weights_and_drops_of_soft_by_its_seed(judged):
+    soft = ARMS["soft"](judged, 0)
+    one, again, other = (ARMS["soft_random"](judged, seed) for seed in (0, 0, 1))
+    what = ["target_weight", "context"]
+    assert one.select(what).sort(what).equals(soft.select(what).sort(what))
+    assert one.equals(again)
+    assert not one.equals(other)
+    assert not one.equals(soft)
+
+
 def test_popularity_drops_the_rarest_items_first(judged):
     count = judged.select(pl.len().over("item_id")).to_series()
     gone = unused(ARMS["popularity"](judged, 0))
