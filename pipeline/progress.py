@@ -37,9 +37,14 @@ class _LogLines:
         if now - self.last >= LOG_EVERY_S:
             self.last = now
             of = f" of {self.total:,} ({self.done / self.total:.0%})" if self.total else ""
-            rate = self.done / (now - self.started)
-            pace = f"{rate:,.0f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
-            logger.info("%s: %s%s %s, %s", self.label, f"{self.done:,}", of, self.unit, pace)
+            pace = self._pace(now - self.started)
+            logger.info("%s: %s%s %s%s", self.label, f"{self.done:,}", of, self.unit, pace)
+
+    def _pace(self, seconds: float) -> str:
+        if not self.done:
+            return ""
+        rate = self.done / seconds
+        return f", {rate:,.0f}/s" if rate >= 1 else f", {1 / rate:.1f} s each"
 
 
 @contextmanager
