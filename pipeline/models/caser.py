@@ -55,7 +55,7 @@ class _Horizontal(torch.autograd.Function):
     """Greatest value of each horizontal filter in the window that begins at each row (H * F, W).
 
     One product gives what each row of each filter makes of each row of the input; added up along
-    diagonals, these are the convolutions. Five convolutions take half as long again.
+    diagonals, these are the convolutions. Five convolutions take a third longer, or more.
     """
 
     @staticmethod
