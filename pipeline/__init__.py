@@ -3,4 +3,4 @@
 Importing this package loads nothing heavy; the steps live in `pipeline.steps`.
 """
 
-__version__ = "0.3.1"
+__version__ = "0.3.2"

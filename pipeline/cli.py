@@ -22,7 +22,7 @@ from pipeline.commands.maintain import maintain
 from pipeline.commands.models import models
 from pipeline.commands.options import (
     Day,
-    Seeds,
+    Numbers,
     Shard,
     date_option,
     model_option,
@@ -254,13 +254,18 @@ def explain(user: str, item: str | None, day: date | None, as_json: bool) -> Non
 @click.option(
     "--split", type=click.Choice(["leave_one_out", "global_time", "users"]), help="[evaluate.split]"
 )
-@click.option("--seeds", type=Seeds(), help="[evaluate.seeds]")
+@click.option("--seeds", type=Numbers(int, "0,1,2"), help="[evaluate.seeds]")
 @click.option(
     "--noise",
     multiple=True,
     metavar="KIND:RATE",
     help="Inject it, for example popularity:0.2; none: the log as it is. Repeatable "
     "[evaluate.noise].",
+)
+@click.option(
+    "--budgets",
+    type=Numbers(float, "0.1,0.2"),
+    help="Further false-drop budgets to try the arms cleaned and soft under [evaluate.budgets].",
 )
 @click.option("--backbones", metavar="NAME,...", help="Recommenders [evaluate.backbones].")
 @click.option("--out", metavar="FOLDER", help="Where the report goes [LAKE/evaluations/...].")

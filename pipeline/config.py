@@ -322,6 +322,7 @@ class EvaluateConfig(_Section):
     noise: tuple[str, ...] = ("none", "popularity:0.2", "uniform:0.2")  # kind:rate; none: as it is
     backbones: tuple[BackboneName, ...] = ("sasrec",)  # recommenders that are trained
     arms: tuple[ArmName, ...] = get_args(ArmName)  # what each recommender is trained on
+    budgets: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = ()  # further false-drop budgets
     draws: int = Field(1, ge=1)  # of the noise, each cleaned anew; the seeds take them in turn
     folds: int = Field(3, ge=2)  # users are judged by a model that was trained without them
 

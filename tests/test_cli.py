@@ -99,7 +99,7 @@ def test_an_evaluation_from_the_shell_tells_where_the_report_is(workspace, tmp_p
         (["report", "--from", "2024-01-18", "--to", "2024-01-17"], "is after --to 2024-01-17"),
         (["evaluate", "--noise", "unifrom:0.1"], 'no noise of the kind "unifrom"'),
         (["evaluate", "--noise", "uniform"], "write kind:rate"),
-        (["evaluate", "--seeds", "a,b"], "are no seeds (write whole numbers"),
+        (["evaluate", "--seeds", "a,b"], "are no whole numbers (write for example 0,1,2)"),
         (["evaluate", "--backbones", "bert"], "(option --backbones): Input should be 'gru4rec'"),
         (["evaluate", "--part", "detection", "--noise", "none"], "needs noise that is known"),
     ],

@@ -34,19 +34,29 @@ class Shard(click.ParamType[tuple[int, int]]):
         return int(index), int(count)
 
 
-class Seeds(click.ParamType[tuple[int, ...]]):
-    """Whole numbers, separated by commas."""
+class Numbers(click.ParamType[tuple[float, ...]]):
+    """Numbers of one kind, separated by commas.
 
-    name = "0,1,2"
+    Parameters
+    ----------
+    kind : type
+        `int` or `float`.
+    example : str
+        What a user may write.
+    """
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+    def __init__(self, kind: type[float], example: str) -> None:
+        self.kind, self.name = kind, example
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
         """Parse, or end with one line."""
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in value.split(","))
+            return tuple(self.kind(part) for part in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} are no seeds (write whole numbers, for example 0,1,2)")
+            what = "whole numbers" if self.kind is int else "numbers"
+            self.fail(f"{value!r} are no {what} (write for example {self.name})")
 
 
 date_option = click.option("--date", "day", type=Day(), required=True, help="UTC date.")

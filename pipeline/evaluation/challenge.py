@@ -13,7 +13,7 @@ import polars as pl
 from pipeline import columns as col
 from pipeline.config import Config, DecisionConfig
 from pipeline.errors import UserError
-from pipeline.evaluation.names import ROW
+from pipeline.evaluation.names import HELD_OUT, ROW, TEST
 from pipeline.evaluation.recommender import RANK, accuracy
 from pipeline.evaluation.splits import leave_one_out
 from pipeline.evaluation.usefulness import cleaned, task_of, train_and_rank
@@ -97,7 +97,7 @@ def downstream(contenders: list[Contender], sequences: pl.DataFrame, config: Con
         judged = decide(model, evidence(model.instruments, frame, contender.vectors))
         task = task_of(split, judged, cleaned(judged, 0))
         ranks = train_and_rank(task, config.recommender, seed=0)
-        found.append(accuracy(ranks[RANK])["ndcg"])
+        found.append(accuracy(ranks.filter(pl.col(HELD_OUT) == TEST)[RANK])["ndcg"])
     return found
 
 

@@ -9,15 +9,24 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.evaluation.names import DECISION_IADSR, NOISE_PROBABILITY_IADSR, ROW
+from pipeline.evaluation.names import (
+    DECISION_IADSR,
+    LEAST_BUDGET,
+    NOISE_PROBABILITY_IADSR,
+    ROW,
+    decision_at,
+)
 from pipeline.hashing import shard_of
 from pipeline.models.batches import Prefixes
+from pipeline.models.calibration import ROUNDING, least_budgets
 from pipeline.models.decision import decide
 from pipeline.models.evidence import evidence
 from pipeline.models.model import Model
-from pipeline.models.names import SEQUENCE, WANTED
-from pipeline.models.training import fit_model
+from pipeline.models.names import DOUBT, SEQUENCE, WANTED
+from pipeline.models.rehearsal import held_for_thresholds
+from pipeline.models.training import Learned, learn
 from pipeline.progress import progress
+from pipeline.reasons import KEEP, REMOVE
 from pipeline.sequences import COLUMNS
 
 
@@ -42,8 +51,9 @@ def clean_log(
     Returns
     -------
     pl.DataFrame
-        row, noise_probability (null where not scored) and decision, what the paper says
-        (noise_probability_iadsr, decision_iadsr), and each signal; in the order of `log`.
+        row, noise_probability (null where not scored) and decision, the least false-drop budget
+        under which the row would go (null: none), what the paper says (noise_probability_iadsr,
+        decision_iadsr), and each signal; in the order of `log`.
 
     Raises
     ------
@@ -54,9 +64,9 @@ def clean_log(
     parts = []
     with progress(folds, "clean", "folds") as bar:
         for number in range(folds):
-            learned, judged = fold(log, number, folds)
-            model = fit_model(config, learned, vectors, {}, "log", prefixes=prefixes)
-            parts.append(judge(model, judged, vectors))
+            ours, judged = fold(log, number, folds)
+            learned = learn(config, ours, vectors, "log", prefixes)
+            parts.append(judge(learned, judged, vectors))
             bar.update(1)
     return pl.concat(parts).sort(ROW)
 
@@ -80,26 +90,42 @@ def fold(log: pl.DataFrame, number: int, folds: int) -> tuple[pl.DataFrame, pl.D
     return frame.filter(~mine), judged
 
 
-def judge(model: Model, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+def judge(learned: Learned, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
     """Our decision and the paper's on the wanted rows of a frame, as `clean_log` gives them.
 
     Parameters
     ----------
-    model : Model
+    learned : Learned
         What judges.
     frame : pl.DataFrame
         As for `evidence`, with `row`.
     vectors : pl.DataFrame
         Columns item_id and vector.
     """
+    model = learned.model({})
     rows = evidence(model.instruments, frame, vectors)
     told = [ROW, col.NOISE_PROBABILITY, col.DECISION]
     paper = decide(_by_the_paper(model), rows).select(told)
     paper = paper.rename(
         {col.NOISE_PROBABILITY: NOISE_PROBABILITY_IADSR, col.DECISION: DECISION_IADSR}
     )
-    ours = decide(model, rows).select(*told, *col.SIGNALS)
+    ours = decide(model, rows)
+    held = held_for_thresholds(learned.rehearsed, learned.calibrator)
+    least = least_budgets(ours, held, model.instruments.settings.decision).alias(LEAST_BUDGET)
+    certain = pl.when(pl.col(DOUBT).is_null()).then(LEAST_BUDGET)
+    ours = ours.with_columns(least).with_columns(certain).select(*told, LEAST_BUDGET, *col.SIGNALS)
     return ours.join(paper, on=ROW, maintain_order="left")
+
+
+def decide_under(log: pl.DataFrame, budgets: tuple[float, ...]) -> pl.DataFrame:
+    """Add to a judged log its decision under each false-drop budget, as `decision_at` names it."""
+    return log.with_columns(
+        pl.when(pl.col(LEAST_BUDGET) <= budget + ROUNDING)
+        .then(pl.lit(REMOVE))
+        .otherwise(pl.lit(KEEP))
+        .alias(decision_at(budget))
+        for budget in budgets
+    )
 
 
 def _by_the_paper(model: Model) -> Model:

@@ -14,6 +14,8 @@ from pipeline.evaluation.names import (
     VALUE,
     K,
     N,
+    at,
+    decision_at,
 )
 from pipeline.models.calibration import (
     auroc,
@@ -50,7 +52,7 @@ def detect(config: Config, log: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataF
         Its strata are reported apart.
     log : pl.DataFrame
         Columns item_id, injected, noise_probability, decision; noise_probability_iadsr and
-        decision_iadsr where the paper was asked, too.
+        decision_iadsr where the paper was asked, too, and the decisions under further budgets.
     vectors : pl.DataFrame
         Columns item_id and vector.
 
@@ -73,7 +75,8 @@ def detect_rows(config: Config, rows: pl.DataFrame) -> pl.DataFrame:
     if NOISE_PROBABILITY_IADSR in rows.columns:
         scores["iadsr"] = pl.col(NOISE_PROBABILITY_IADSR).fill_null(0.0)
     scores |= {name: suspicion(name) for name in col.SIGNALS if name in rows.columns}
-    decisions = {"ours": col.DECISION, "iadsr": DECISION_IADSR}
+    ours = {at("ours", budget): decision_at(budget) for budget in config.evaluate.budgets}
+    decisions = {"ours": col.DECISION, **ours, "iadsr": DECISION_IADSR}
     return measured(config, rows, scores, decisions)
 
 

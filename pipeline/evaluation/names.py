@@ -1,10 +1,15 @@
-"""Names of the columns and of the parts of an evaluation. No logic."""
+"""Names of the columns, the parts and the arms of an evaluation."""
 
 # A row of the log that is judged: its place in the (possibly noise-injected) training log.
 ROW = "row"
 # What the paper would say of it.
 DECISION_IADSR = "decision_iadsr"
 NOISE_PROBABILITY_IADSR = "noise_probability_iadsr"
+# The least false-drop budget under which the row would go.
+LEAST_BUDGET = "least_budget"
+# Of a rank: whether it is that of a validation item, or of a test item.
+HELD_OUT = "held_out"
+VALIDATION, TEST = "validation", "test"
 
 # A measured value.
 PART = "part"
@@ -30,3 +35,18 @@ DETECTION, ABLATION = "detection", "ablation"
 USEFULNESS, PROTOCOL = "usefulness", "protocol"
 NO_NOISE = "none"
 WITH_ALL = "with all"  # the arm of an ablation that nothing is removed from
+
+
+def at(name: str, budget: float) -> str:
+    """The name of what is cleaned under another false-drop budget than the configured one."""
+    return f"{name} at {budget:g}"
+
+
+def decision_at(budget: float) -> str:
+    """The column of the decision under a budget."""
+    return at("decision", budget)
+
+
+def without_budget(arm: str) -> str:
+    """The name of an arm that `at` may have changed."""
+    return arm.split(" at ", maxsplit=1)[0]

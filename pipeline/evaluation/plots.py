@@ -73,7 +73,7 @@ def robustness(results: pl.DataFrame) -> Figure | None:
 
 
 def precision_recall(results: pl.DataFrame) -> Figure | None:
-    """Precision by recall, one panel per kind and rate; the dot is the decision."""
+    """Precision by recall, one panel per kind and rate; a dot is a decision."""
     detection = results.filter(pl.col(names.PART) == names.DETECTION, pl.col(col.STRATUM).is_null())
     found = detection.filter(pl.col(names.METRIC) == "precision at recall")
     if found.is_empty():
@@ -87,8 +87,9 @@ def precision_recall(results: pl.DataFrame) -> Figure | None:
             ax.plot(points[names.K] / 100, points[names.VALUE], color=colour, label=str(arm))
         here = detection.filter(pl.col(names.NOISE) == kind, pl.col(names.RATE) == rate)
         dots = here.filter(pl.col(names.METRIC).is_in(["precision", "recall"]))
-        for row in dots.pivot(names.METRIC, index=names.ARM, values=names.VALUE).to_dicts():
-            colour = COLOURS.get(row[names.ARM])
+        dots = dots.pivot(names.METRIC, index=names.ARM, values=names.VALUE)
+        for row in dots.drop_nulls().to_dicts():  # no precision where nothing goes
+            colour = COLOURS.get(names.without_budget(row[names.ARM]))
             ax.plot(row["recall"], row["precision"], "o", color=colour)
         title = f"{kind} noise, rate {rate:g}"
         ax.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
@@ -97,9 +98,11 @@ def precision_recall(results: pl.DataFrame) -> Figure | None:
 
 
 def false_drops(results: pl.DataFrame) -> Figure | None:
-    """Share of genuine rows removed by stratum, against the budget."""
+    """Share of genuine rows removed by stratum, against the configured budget."""
     found = results.filter(
-        pl.col(names.PART) == names.DETECTION, pl.col(names.METRIC) == "false drops"
+        pl.col(names.PART) == names.DETECTION,
+        pl.col(names.METRIC) == "false drops",
+        pl.col(names.ARM).is_in([*COLOURS]),
     )
     if found.is_empty():
         return None

@@ -8,16 +8,15 @@ import polars as pl
 from pipeline import columns as col
 from pipeline.evaluation import names
 from pipeline.evaluation.metrics import CUTOFFS, GAINS, MIN_GAP_ERRORS
-from pipeline.evaluation.results import DROPPED, GAP_ERRORS, RECOVERY
+from pipeline.evaluation.results import DROPPED, GAP_ERRORS, ON_VALIDATION, RECOVERY
+from pipeline.evaluation.usefulness import BASELINE_NOISY, BASELINE_RAW, DELIVERED
 
 HEADLINE_GAIN, HEADLINE_K = "NDCG", 10
-# What can be had of a lake: the cleaned table, and an export with weights.
-HEADLINE_ARMS = ("cleaned", "soft")
 PLOT_TITLES = {
     "usefulness.png": "Difference of each arm to the baseline, with 95 % intervals",
     "recovery.png": "Recovery, where oracle - noisy is well above its error",
     "robustness.png": "Detection by noise rate",
-    "precision_recall.png": "Precision and recall; the dot is the decision",
+    "precision_recall.png": "Precision and recall; a dot is a decision",
     "ablation.png": "Detection without each signal and each loss",
     "false_drops.png": "Genuine rows removed by stratum, against the budget (dotted)",
 }
@@ -55,6 +54,7 @@ def _headline(whole: pl.DataFrame) -> Lines:
         yield f"- {row[names.BACKBONE]}, {log}: {gain} = {_interval(row)}: **{_verdict(row)}**."
     for row in _gaps(whole).iter_rows(named=True):
         yield f"- {row[names.BACKBONE]}, {_log(row[names.NOISE], row[names.RATE])}: {_won(row)}."
+    yield from _preferred(whole)
     facts = whole.filter(pl.col(names.PART) == names.PROTOCOL)
     budget = dict(facts.select(names.METRIC, names.VALUE).iter_rows()).get("false-drop budget")
     for (kind, rate), here in _logs(whole.filter(pl.col(names.PART) == names.DETECTION)):
@@ -75,6 +75,37 @@ def _headline(whole: pl.DataFrame) -> Lines:
     yield ""
 
 
+def _preferred(whole: pl.DataFrame) -> Lines:
+    """The table that validation would have a recommender learn from, and what the test says of it.
+
+    Chosen without a look at the test, so that its difference there owes nothing to the choice.
+    """
+    arm = pl.col(names.ARM)
+    asked = arm.map_elements(names.without_budget, return_dtype=pl.String).is_in(
+        (BASELINE_RAW, BASELINE_NOISY, *DELIVERED)
+    )
+    here = whole.filter(pl.col(names.K) == HEADLINE_K, asked)
+    validated = here.filter(pl.col(names.METRIC) == ON_VALIDATION + HEADLINE_GAIN)
+    for (kind, rate), of_log in _logs(validated):
+        for (backbone,), arms in of_log.group_by(names.BACKBONE, maintain_order=True):
+            if arms.height == 1:
+                continue
+            baseline = arms.row(0, named=True)
+            best = arms.sort(names.VALUE, descending=True, maintain_order=True).row(0, named=True)
+            test = here.filter(
+                pl.col(names.METRIC) == HEADLINE_GAIN,
+                pl.col(names.VERSUS).is_not_null(),
+                *(pl.col(n) == best[n] for n in (names.BACKBONE, names.NOISE, names.RATE)),
+                arm == best[names.ARM],
+            )
+            told = f"{HEADLINE_GAIN}@{HEADLINE_K} {_number(best[names.VALUE], 4)}"
+            for row in test.iter_rows(named=True):  # none where the baseline is best
+                of_baseline = f"{row[names.VERSUS]} {_number(baseline[names.VALUE], 4)}"
+                told += f" there, {of_baseline}; on the test {_interval(row)} to it"
+            log = _log(kind, rate)
+            yield f"- {backbone}, {log}: validation prefers **{best[names.ARM]}** ({told})."
+
+
 def _removals(whole: pl.DataFrame) -> pl.DataFrame:
     """Differences in AUROC over all strata of what had something removed."""
     return whole.filter(
@@ -88,7 +119,7 @@ def _removals(whole: pl.DataFrame) -> pl.DataFrame:
 
 def _headline_differences(whole: pl.DataFrame) -> pl.DataFrame:
     return whole.filter(
-        pl.col(names.ARM).is_in(HEADLINE_ARMS),
+        pl.col(names.ARM).is_in(DELIVERED),
         pl.col(names.VERSUS).is_not_null(),
         pl.col(names.METRIC) == HEADLINE_GAIN,
         pl.col(names.K) == HEADLINE_K,
@@ -101,7 +132,7 @@ def _gaps(whole: pl.DataFrame) -> pl.DataFrame:
     on = [names.BACKBONE, names.NOISE, names.RATE]
     gap = here.filter(pl.col(names.METRIC) == GAP_ERRORS + HEADLINE_GAIN)
     won = here.filter(
-        pl.col(names.METRIC) == RECOVERY + HEADLINE_GAIN, pl.col(names.ARM).is_in(HEADLINE_ARMS)
+        pl.col(names.METRIC) == RECOVERY + HEADLINE_GAIN, pl.col(names.ARM).is_in(DELIVERED)
     )
     return won.join(gap.select(*on, pl.col(names.VALUE).alias("gap")), on=on, maintain_order="left")
 
@@ -148,7 +179,8 @@ def _arms_table(here: pl.DataFrame, of_log: pl.DataFrame) -> Lines:
         for r in plain.iter_rows(named=True)
     }
     difference = f"{HEADLINE_GAIN}@{HEADLINE_K} difference"
-    header = ["arm", "rows dropped", *(f"{m}@{k}" for m, k in gains), difference]
+    validated = f"{HEADLINE_GAIN}@{HEADLINE_K} on validation"
+    header = ["arm", "rows dropped", validated, *(f"{m}@{k}" for m, k in gains), difference]
     arms = plain.filter(pl.col(names.METRIC) == HEADLINE_GAIN)[names.ARM].unique(
         maintain_order=True
     )
@@ -158,6 +190,7 @@ def _arms_table(here: pl.DataFrame, of_log: pl.DataFrame) -> Lines:
             [
                 arm,
                 _percent(dropped.get(arm)),
+                _number(values.get((arm, ON_VALIDATION + HEADLINE_GAIN, HEADLINE_K)), 4),
                 *(_number(values.get((arm, m, k)), 4) for m, k in gains),
                 _interval(differences[arm]) if arm in differences else "",
             ]

@@ -9,6 +9,7 @@ import polars as pl
 from pipeline import columns as col
 from pipeline.evaluation import metrics, names
 from pipeline.evaluation.metrics import Estimate, Floats
+from pipeline.evaluation.names import HELD_OUT, TEST, VALIDATION
 from pipeline.evaluation.noise import Noise
 from pipeline.evaluation.usefulness import BASELINE_NOISY
 
@@ -34,6 +35,7 @@ SCHEMA = {
     names.DETAIL: pl.String,  # of the protocol: what is no number
 }
 RECOVERY = "recovery of "
+ON_VALIDATION = "validation "
 GAP_ERRORS = "standard errors of oracle - noisy, "
 DROPPED = "rows dropped"
 # Users are resampled alike in every evaluation, so that a report made twice is the same.
@@ -58,13 +60,15 @@ def usefulness_rows(ranks: dict[str, dict[int, pl.DataFrame]]) -> Iterator[Row]:
     Parameters
     ----------
     ranks : dict
-        Arm -> seed -> user_id and rank of the same targets. The first arm is the baseline.
+        Arm -> seed -> held_out, user_id and rank of the same items. The first arm is the baseline.
     """
     for arm, by_seed in ranks.items():
         for seed, found in by_seed.items():
-            yield from _seed_rows(arm, seed, found)
+            yield from _means(arm, seed, found)
+            yield from _means(arm, seed, found, VALIDATION, ON_VALIDATION)
+        yield from _means(arm, None, pl.concat(by_seed.values()), VALIDATION, ON_VALIDATION)
     arms = list(ranks)
-    tables = [metrics.per_user(pl.concat(by_seed.values())) for by_seed in ranks.values()]
+    tables = [metrics.per_user(_held_out(pl.concat(x.values()), TEST)) for x in ranks.values()]
     users = tables[0].height
     # Columns: all values of the first arm, then all of the second, ...
     value_UC = np.hstack([t.drop(col.USER_ID).to_numpy() for t in tables])
@@ -77,18 +81,25 @@ def usefulness_rows(ranks: dict[str, dict[int, pl.DataFrame]]) -> Iterator[Row]:
             yield {names.PART: names.USEFULNESS, names.K: k, names.N: users, **row}
 
 
-def _seed_rows(arm: str, seed: int, ranks: pl.DataFrame) -> Iterator[Row]:
-    means = metrics.per_user(ranks).drop(col.USER_ID).mean().row(0, named=True)
+def _means(
+    arm: str, seed: int | None, ranks: pl.DataFrame, held_out: str = TEST, prefix: str = ""
+) -> Iterator[Row]:
+    by_user = metrics.per_user(_held_out(ranks, held_out)).drop(col.USER_ID)
+    means = by_user.mean().row(0, named=True)
     for name, metric, k in metrics.columns():
         yield {
             names.PART: names.USEFULNESS,
             names.ARM: arm,
             names.SEED: seed,
-            names.METRIC: metric,
+            names.METRIC: prefix + metric,
             names.K: k,
             names.VALUE: means[name],
-            names.N: ranks.height,
+            names.N: by_user.height,
         }
+
+
+def _held_out(ranks: pl.DataFrame, name: str) -> pl.DataFrame:
+    return ranks.filter(pl.col(HELD_OUT) == name)
 
 
 def _compared(

@@ -11,16 +11,15 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.evaluation.cleaning import fold, judge
+from pipeline.evaluation.cleaning import decide_under, fold, judge
 from pipeline.evaluation.detection import detect_rows
 from pipeline.evaluation.names import ROW
 from pipeline.evaluation.noise import Noise
 from pipeline.models.batches import Prefixes
 from pipeline.models.calibration import stratum_of
-from pipeline.models.model import Model
 from pipeline.models.names import COUNT, SEQUENCE
 from pipeline.models.noise import inject
-from pipeline.models.training import fit_model
+from pipeline.models.training import Learned, learn
 
 FOLD = 0  # the users that are judged
 
@@ -42,13 +41,12 @@ class Unseen:
         return fold(self.frame.with_row_index(ROW), FOLD, self.config.evaluate.folds)
 
     @cached_property
-    def _model(self) -> Model:
-        learned, vectors, prefixes = self._parts[0], self.vectors, self.prefixes
-        return fit_model(self.config, learned, vectors, {}, scope="log", prefixes=prefixes)
+    def _learned(self) -> Learned:
+        return learn(self.config, self._parts[0], self.vectors, "log", self.prefixes)
 
     def detect(self, noise: Noise, seed: int) -> pl.DataFrame:
         """What `detection.detect` tells, of this noise. Raises UserError: too few users."""
-        known = self._model.instruments.vocabulary
+        known = self._learned.instruments.vocabulary
         noisy = inject(
             self._parts[1].drop(ROW),
             SEQUENCE,
@@ -58,7 +56,8 @@ class Unseen:
             kinds=(noise.kind,),
             vectors=self.vectors,
         ).with_row_index(ROW)
-        told = judge(self._model, noisy, self.vectors)
+        told = judge(self._learned, noisy, self.vectors)
+        told = decide_under(told, self.config.evaluate.budgets)
         rows = noisy.join(told, on=ROW, maintain_order="left")
         counted = rows.join(known, on=col.ITEM_ID, how="left", maintain_order="left")
         has_text = pl.col(col.ITEM_ID).is_in(self.vectors[col.ITEM_ID].implode())

@@ -6,13 +6,14 @@ labels, and the items that are not recommended again because the user has had th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import RecommenderConfig
-from pipeline.evaluation.names import DECISION_IADSR
+from pipeline.evaluation.names import DECISION_IADSR, HELD_OUT, TEST, VALIDATION, at, decision_at
 from pipeline.evaluation.recommender import (
     CONTEXT,
     RANK,
@@ -26,9 +27,11 @@ from pipeline.models.names import COUNT, INJECTED
 from pipeline.reasons import REMOVE
 
 BASELINE_RAW, BASELINE_NOISY = "raw", "noisy"
+# What can be had of a lake: the cleaned table, and an export with weights.
+DELIVERED = ("cleaned", "soft")
 
 Arm = Callable[[pl.DataFrame, int], pl.DataFrame]
-# A task, the settings, the seed -> user_id and rank of the task's targets.
+# A task, the settings, the seed -> held_out, user_id and rank of the task's held-out items.
 Recommend = Callable[["Task", RecommenderConfig, int], pl.DataFrame]
 
 
@@ -36,14 +39,15 @@ Recommend = Callable[["Task", RecommenderConfig, int], pl.DataFrame]
 class Task:
     """What a recommender gets. Frames of interactions are sorted by user in sequence order.
 
-    `train` and `history` have user_id, item_id, target_weight (f64) and context (bool); a row of
-    `history` without context is not fed to the recommender, yet its item counts as seen.
+    `train` and the histories have user_id, item_id, target_weight (f64) and context (bool); a row
+    of a history without context is not fed to the recommender, yet its item counts as seen.
     """
 
     train: pl.DataFrame
     validate: pl.DataFrame  # user_id, item_id; what follows the user's `train`
-    history: pl.DataFrame  # of the test
+    validate_history: pl.DataFrame
     targets: pl.DataFrame  # user_id, item_id
+    history: pl.DataFrame  # of the test
     vocabulary: pl.DataFrame  # item_id, count
 
 
@@ -125,14 +129,25 @@ ARMS: dict[str, Arm] = {
 }
 
 
-def arms_of(log: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Arm]:
-    """The baseline, then those of the named arms that this log has the columns and noise for."""
+def arms_of(
+    log: pl.DataFrame, names: tuple[str, ...], budgets: tuple[float, ...] = ()
+) -> dict[str, Arm]:
+    """The baseline, then those of the named arms that this log has the columns and noise for.
+
+    Those that can be had of a lake (`DELIVERED`) come under each of the budgets, too.
+    """
     injected = bool(log[INJECTED].any())
     absent = {"oracle"} if not injected else set()
     if DECISION_IADSR not in log.columns:
         absent.add("iadsr")
     baseline = BASELINE_NOISY if injected else BASELINE_RAW
-    return {baseline: everything} | {n: ARMS[n] for n in ARMS if n in names and n not in absent}
+    arms: dict[str, Arm] = {baseline: everything}
+    for name, arm in ARMS.items():
+        if name in names and name not in absent:
+            arms[name] = arm
+            if name in DELIVERED:
+                arms |= {at(name, budget): partial(_under, arm, budget) for budget in budgets}
+    return arms
 
 
 def task_of(split: Split, log: pl.DataFrame, used: pl.DataFrame) -> Task:
@@ -153,30 +168,52 @@ def task_of(split: Split, log: pl.DataFrame, used: pl.DataFrame) -> Task:
     return Task(
         train=used.filter(used_at_all),
         validate=split.validate,
-        history=history.join(split.test, on=col.USER_ID, how="semi", maintain_order="left"),
+        validate_history=_of_users(used, split.validate),
         targets=split.test,
+        history=_of_users(history, split.test),
         vocabulary=count_items(log, 1),
     )
 
 
+def _of_users(rows: pl.DataFrame, users: pl.DataFrame) -> pl.DataFrame:
+    return rows.join(users, on=col.USER_ID, how="semi", maintain_order="left")
+
+
 def train_and_rank(task: Task, config: RecommenderConfig, seed: int) -> pl.DataFrame:
-    """Train the configured backbone on the task and rank its targets, seen items left out."""
+    """Train the configured backbone on the task and rank what is held out, seen items left out."""
     fitted = fit_recommender(task.train, task.validate, task.vocabulary, config, seed)
-    return ranks(fitted, task.history, task.targets)
+    validated = ranks(fitted, task.validate_history, task.validate)
+    return both(validated, ranks(fitted, task.history, task.targets))
+
+
+def both(validation: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the validation and of the test, told apart by `held_out`."""
+    parts = {VALIDATION: validation, TEST: test}
+    return pl.concat(
+        part.select(pl.lit(name).alias(HELD_OUT), pl.all()) for name, part in parts.items()
+    )
 
 
 def measure_ranks(
     task: Task, config: RecommenderConfig, seed: int, recommend: Recommend
 ) -> pl.DataFrame:
-    """user_id and rank of every target, sorted by user; null where the recommender gives none."""
-    found = recommend(task, config, seed).select(col.USER_ID, pl.col(RANK).cast(pl.UInt32))
-    users = task.targets.select(col.USER_ID)
-    return users.join(found, on=col.USER_ID, how="left").sort(col.USER_ID)
+    """held_out, user_id and rank of every held-out item; null where the recommender gives none.
+
+    Sorted by the first two.
+    """
+    key = [HELD_OUT, col.USER_ID]
+    found = recommend(task, config, seed).select(*key, pl.col(RANK).cast(pl.UInt32))
+    asked = both(task.validate.select(col.USER_ID), task.targets.select(col.USER_ID))
+    return asked.join(found, on=key, how="left").sort(key)
 
 
 def dropped_share(used: pl.DataFrame) -> float:
     """Share of the log's rows that the arm uses in no way."""
     return used.select(((pl.col(TARGET_WEIGHT) == 0) & ~pl.col(CONTEXT)).mean()).item() or 0.0
+
+
+def _under(arm: Arm, budget: float, log: pl.DataFrame, seed: int) -> pl.DataFrame:
+    return arm(log.with_columns(pl.col(decision_at(budget)).alias(col.DECISION)), seed)
 
 
 def _removed() -> pl.Expr:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from pipeline import columns as col
 from pipeline.config import DecisionConfig
 from pipeline.models.contamination import NoiseShare, interval, noise_share
-from pipeline.models.names import COUNT, FEATURES
+from pipeline.models.names import COUNT, FEATURES, INJECTED
+
+Floats = npt.NDArray[np.float64]
 
 NEW, TEXTLESS = "new", "no text"
 IDENTITY = (col.USER_ID, col.ITEM_ID, col.EVENT_TIME)  # of a row that was rehearsed several times
@@ -239,23 +242,39 @@ def threshold(
     float or None
         None if no probability would do.
     """
+    limit_N, budget_N = _budgets(own, noise, share, min_precision, distinct)
+    good_N = budget_N <= budget + ROUNDING
+    if not good_N.any():
+        return None
+    cut = round(float(limit_N[int(good_N.argmax())]) + pow(10.0, -DECIMALS), DECIMALS)
+    return cut if cut <= 1 else None
+
+
+def _budgets(
+    own: pl.Series,
+    noise: pl.Series | None,
+    share: NoiseShare | None,
+    min_precision: float,
+    distinct: int | None,
+) -> tuple[Floats, Floats]:
+    """Rising limits (N,), and the least budget that lets all go that lies above each; inf: none.
+
+    The arguments are those of `threshold`, which chooses the first limit that its budget allows.
+    """
     limit_N = np.sort(own.to_numpy())
     above_N = 1 - np.arange(1, len(limit_N) + 1) / (len(limit_N) + 1)  # chance of a further own row
     above_N += np.sqrt(above_N * (1 - above_N) / (distinct or max(len(limit_N), 1)))
-    allowed_N, precise_N = np.full(len(limit_N), budget), np.full(len(limit_N), True)
+    genuine_N, precise_N = above_N, np.full(len(limit_N), True)
     if noise is not None and share is not None:
         noise_N = np.sort(noise.to_numpy())
         below_N = np.searchsorted(noise_N, limit_N, side="right") / max(len(noise_N), 1)
-        allowed_N = (1 - share.least) * budget + share.least * (1 - below_N)
+        genuine_N = above_N - share.least * (1 - below_N)
+        genuine_N = genuine_N / max(1 - share.least, ROUNDING)
         removed_N = 1 - np.searchsorted(limit_N, limit_N, side="right") / len(limit_N)
         precise_N = share.most * (1 - below_N) >= min_precision * removed_N - ROUNDING
-    over_budget = int(np.flatnonzero(above_N > allowed_N + ROUNDING).max(initial=-1))
-    good_N = precise_N & (np.arange(len(limit_N)) > over_budget)
-    if not good_N.any():
-        return None
-    place = int(good_N.argmax())
-    cut = round(float(limit_N[place]) + pow(10.0, -DECIMALS), DECIMALS)
-    return cut if cut <= 1 else None
+    # A limit must keep the budget with all limits above it, too.
+    budget_N = np.maximum.accumulate(genuine_N[::-1])[::-1]
+    return limit_N, np.where(precise_N, budget_N, np.inf)
 
 
 def stratum_of(count: pl.Expr, has_text: pl.Expr, bounds: tuple[int, ...]) -> pl.Expr:
@@ -300,10 +319,7 @@ def thresholds_table(rows: pl.DataFrame, config: DecisionConfig) -> list[dict[st
     """
     table = []
     for name in strata_names(config.strata):
-        here = rows.filter(pl.col(col.STRATUM) == name)
-        ours = here.filter(~pl.col("injected"))
-        own, distinct = ours[col.NOISE_PROBABILITY], ours.select(IDENTITY).n_unique()
-        noise = here.filter(pl.col("injected"))[col.NOISE_PROBABILITY]
+        own, noise, distinct = _of_stratum(rows, name)
         share = noise_share(own, noise, distinct)
         limit = None
         if distinct >= config.min_calibration_rows:
@@ -317,6 +333,48 @@ def thresholds_table(rows: pl.DataFrame, config: DecisionConfig) -> list[dict[st
             )
         table.append({"stratum": name, **_outcome(own, noise, limit, share, distinct)})
     return table
+
+
+def least_budgets(rows: pl.DataFrame, held: pl.DataFrame, config: DecisionConfig) -> pl.Series:
+    """Least `false_drop_budget` under which each row's probability reaches the threshold.
+
+    So that rows that were judged once can be decided on under any budget.
+
+    Parameters
+    ----------
+    rows : pl.DataFrame
+        stratum and noise_probability.
+    held : pl.DataFrame
+        What thresholds are chosen on, as for `thresholds_table`.
+    config : DecisionConfig
+        As for `thresholds_table`, but for its budget.
+
+    Returns
+    -------
+    pl.Series
+        float64; null where no budget reaches so far.
+    """
+    chance_N = rows[col.NOISE_PROBABILITY].fill_null(-1.0).to_numpy()
+    least_N = np.full(rows.height, np.inf)
+    for name in strata_names(config.strata):
+        own, noise, distinct = _of_stratum(held, name)
+        if distinct < config.min_calibration_rows:
+            continue
+        share = noise_share(own, noise, distinct)
+        limit_M, budget_M = _budgets(own, noise, share, config.min_precision, distinct)
+        least_M = np.minimum.accumulate(np.append(np.inf, budget_M))  # by how many limits lie below
+        here_N = rows.select((pl.col(col.STRATUM) == name).fill_null(False)).to_series().to_numpy()
+        least_N[here_N] = least_M[np.searchsorted(limit_M, chance_N[here_N], side="left")]
+    reached_N = np.where(np.isfinite(least_N), np.maximum(least_N, 0.0), np.nan)
+    return pl.Series(reached_N).fill_nan(None)
+
+
+def _of_stratum(rows: pl.DataFrame, name: str) -> tuple[pl.Series, pl.Series, int]:
+    """Probabilities of its own and of its injected rows, and how many own rows are distinct."""
+    here = rows.filter(pl.col(col.STRATUM) == name)
+    ours = here.filter(~pl.col(INJECTED))
+    noise = here.filter(INJECTED)[col.NOISE_PROBABILITY]
+    return ours[col.NOISE_PROBABILITY], noise, ours.select(IDENTITY).n_unique()
 
 
 def _outcome(

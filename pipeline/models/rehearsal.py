@@ -189,9 +189,7 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     UserError
         A part has no noise, or nothing genuine.
     """
-    lot = stable_hash(pl.col(col.USER_ID), pl.lit("calibration")).reinterpret(signed=False)
-    others = lot % THRESHOLD_PARTS == 0
-    first, second = rows.filter(~others), rows.filter(others)
+    first, second = rows.filter(~_sets_thresholds()), rows.filter(_sets_thresholds())
     if min(part[INJECTED].n_unique() for part in (first, second)) < 2:
         raise UserError(
             f"too few users to calibrate on: {rows.height} interactions on the rehearsed nights of "
@@ -201,8 +199,7 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     known_share = float(rows[KNOWN_SHARE][0])
     calibrator = calibration.fit_calibrator(calibration.features(first), noise_N, seed, known_share)
     log_odds = calibrator.log_odds(calibration.features(second))
-    chance = calibration.probability(log_odds)
-    judged = second.with_columns(pl.Series(col.NOISE_PROBABILITY, chance.numpy()))
+    judged = _with_probability(second, log_odds)
     truth = torch.tensor(second[INJECTED].to_numpy())
     stated = calibration.Mixture.of(truth, known_share).injected(log_odds).sigmoid()
     strata = calibration.thresholds_table(judged, config)
@@ -228,6 +225,22 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
         "strata": strata,
     }
     return calibrator, report
+
+
+def held_for_thresholds(rows: pl.DataFrame, calibrator: Calibrator) -> pl.DataFrame:
+    """The rehearsed rows that `calibrate` chose the thresholds on, with noise_probability."""
+    second = rows.filter(_sets_thresholds())
+    return _with_probability(second, calibrator.log_odds(calibration.features(second)))
+
+
+def _sets_thresholds() -> pl.Expr:
+    lot = stable_hash(pl.col(col.USER_ID), pl.lit("calibration")).reinterpret(signed=False)
+    return lot % THRESHOLD_PARTS == 0
+
+
+def _with_probability(rows: pl.DataFrame, log_odds: torch.Tensor) -> pl.DataFrame:
+    chance = calibration.probability(log_odds)
+    return rows.with_columns(pl.Series(col.NOISE_PROBABILITY, chance.numpy()))
 
 
 def _over_all(strata: list[dict[str, Any]]) -> NoiseShare:

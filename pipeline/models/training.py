@@ -73,14 +73,7 @@ def fit_model(
     UserError
         Too few users to train or to calibrate on.
     """
-    learned = learn(config, sequences, vectors, scope, prefixes)
-    metrics = {
-        "epochs": learned.fit.epochs,
-        "best_epoch": learned.fit.best_epoch,
-        "distrusted_rows": learned.distrusted,
-    }
-    story = {**card, "metrics": metrics, "calibration": learned.report}
-    return Model(instruments=learned.instruments, calibrator=learned.calibrator, card=story)
+    return learn(config, sequences, vectors, scope, prefixes).model(card)
 
 
 @dataclass(frozen=True)
@@ -93,6 +86,16 @@ class Learned:
     calibrator: Calibrator
     report: dict[str, Any]  # of the calibration, as `calibrate` gives it
     distrusted: int  # rows that were left out as noise
+
+    def model(self, card: dict[str, Any]) -> Model:
+        """The model, its card with `metrics` and `calibration` added."""
+        metrics = {
+            "epochs": self.fit.epochs,
+            "best_epoch": self.fit.best_epoch,
+            "distrusted_rows": self.distrusted,
+        }
+        story = {**card, "metrics": metrics, "calibration": self.report}
+        return Model(instruments=self.instruments, calibrator=self.calibrator, card=story)
 
 
 def learn(

@@ -20,7 +20,7 @@ from pipeline.encoders.cache import read_vectors
 from pipeline.errors import UserError
 from pipeline.evaluation import ablation, names, results, usefulness
 from pipeline.evaluation.cells import Cells, code_digest, fingerprint
-from pipeline.evaluation.cleaning import clean_log
+from pipeline.evaluation.cleaning import clean_log, decide_under
 from pipeline.evaluation.detection import detect
 from pipeline.evaluation.noise import Noise, noisy_log, parse
 from pipeline.evaluation.plots import plots
@@ -94,6 +94,8 @@ def evaluate(
     parts = ("detection", "usefulness", "ablation") if part == "all" else (part,)
     if part in NEED_NOISE and all(noise.none for noise in noises):
         raise UserError(f"{part} needs noise that is known: name some, like popularity:0.2")
+    if config.evaluate.budgets and config.decision.method != "calibrated":
+        raise UserError('evaluate.budgets are for decision.method "calibrated": leave them out')
     if config.evaluate.split == "users" and part != "detection":
         raise UserError("the split by users holds no item out to predict: ask for --part detection")
     as_of = as_of or _newest(lake)
@@ -171,7 +173,8 @@ def _split(config: Config, frame: pl.DataFrame) -> Split:
 def _cells(config: Config, noises: list[Noise], parts: tuple[str, ...]) -> int:
     """How many cells there are at most (an arm may lack its column)."""
     settings = config.evaluate
-    rankings = len(settings.backbones) * (len(settings.arms) + 1) * ("usefulness" in parts)
+    more = len(settings.budgets) * len({*settings.arms} & {*usefulness.DELIVERED})
+    rankings = len(settings.backbones) * (len(settings.arms) + more + 1) * ("usefulness" in parts)
     draws = len(_draws(config))
     known = sum(not noise.none for noise in noises)
     by_users = settings.split == "users"
@@ -258,7 +261,8 @@ def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
         "cleaning", label, rests_on, lambda: clean_log(config, log, work.vectors, work.prefixes)
     )
     work.bar.update(1)
-    return log.join(decided, on=names.ROW, how="left", maintain_order="left")
+    judged = log.join(decided, on=names.ROW, how="left", maintain_order="left")
+    return decide_under(judged, config.evaluate.budgets)
 
 
 def _seeded(config: Config, seed: int) -> Config:
@@ -309,7 +313,7 @@ def _ranks(
     """Arm -> seed -> ranks of the test targets."""
     found: dict[str, dict[int, pl.DataFrame]] = {}
     for seed, log in zip(work.config.evaluate.seeds, itertools.cycle(logs.values()), strict=False):
-        for arm, use in usefulness.arms_of(log, work.config.evaluate.arms).items():
+        for arm, use in _arms(work.config, log).items():
             task = usefulness.task_of(work.split, log, use(log, seed))
             label = f"{arm}, {noise}, {settings.backbone}, seed {seed}"
             found.setdefault(arm, {})[seed] = _ranking(work, task, label, settings, seed)
@@ -317,11 +321,15 @@ def _ranks(
     return found
 
 
+def _arms(config: Config, log: pl.DataFrame) -> dict[str, usefulness.Arm]:
+    return usefulness.arms_of(log, config.evaluate.arms, config.evaluate.budgets)
+
+
 def _ranking(
     work: _Work, task: usefulness.Task, label: str, settings: RecommenderConfig, seed: int
 ) -> pl.DataFrame:
     rests_on = {
-        "data": fingerprint(task.train, task.validate, task.history, task.targets, task.vocabulary),
+        "data": fingerprint(*vars(task).values()),
         "config": settings.model_dump(mode="json"),
         "seed": seed,
         "code": code_digest("pipeline.evaluation.recommender"),
@@ -337,7 +345,7 @@ def _ranking(
 def _dropped(work: _Work, logs: dict[int, pl.DataFrame]) -> Iterator[results.Row]:
     """Share of the log's rows that each arm does without."""
     for seed, log in logs.items():
-        for arm, use in usefulness.arms_of(log, work.config.evaluate.arms).items():
+        for arm, use in _arms(work.config, log).items():
             yield {
                 names.PART: names.USEFULNESS,
                 names.ARM: arm,

@@ -54,7 +54,14 @@ def table(*, gap_errors: float = 5.0, apart: float = 0.02) -> pl.DataFrame:
         {"part": "usefulness", "arm": "cleaned", "metric": "rows dropped", "seed": 0}
         | {"value": 0.034, "n": 100}
         | NONE,
+        *(
+            gain(a, v, NONE, metric="validation NDCG")
+            for a, v in (("raw", 0.15), ("cleaned", 0.14))
+        ),
         gain("noisy", 0.05, POPULAR),
+        gain("noisy", 0.06, POPULAR, metric="validation NDCG"),
+        gain("cleaned", 0.09, POPULAR, metric="validation NDCG"),
+        gain("oracle", 0.2, POPULAR, metric="validation NDCG"),
         gain("cleaned", 0.08, POPULAR),
         gain("oracle", 0.1, POPULAR),
         difference("cleaned", "noisy", 0.03, 0.01, POPULAR),

@@ -4,7 +4,7 @@ import pytest
 from pipeline.columns import SIGNALS
 from pipeline.configuration import override
 from pipeline.evaluation import cleaning
-from pipeline.evaluation.cleaning import clean_log
+from pipeline.evaluation.cleaning import clean_log, decide_under
 from pipeline.evaluation.noise import noisy_log, parse
 from pipeline.evaluation.splits import leave_one_out
 from pipeline.models.calibration import auroc
@@ -28,9 +28,18 @@ def test_every_row_is_decided_once_in_order(noisy, decided):
     assert decided["row"].equals(noisy["row"])
     told = ["noise_probability", "decision"]
     paper = [f"{name}_iadsr" for name in told]
-    assert decided.columns == ["row", *told, *SIGNALS, *paper]
+    assert decided.columns == ["row", *told, "least_budget", *SIGNALS, *paper]
     assert set(decided["decision"]) == {"keep", "remove"}
     assert not decided["decision_iadsr"].equals(decided["decision"], check_names=False)
+
+
+def test_under_the_configured_budget_the_decision_is_the_models_own(decided):
+    budget = CONFIG.decision.false_drop_budget
+    told = decide_under(decided, (0.0, budget, 0.3))
+    assert told[f"decision at {budget:g}"].equals(told["decision"], check_names=False)
+    gone = [(told[f"decision at {b:g}"] == "remove") for b in (0.0, budget, 0.3)]
+    assert gone[0].sum() < gone[1].sum() < gone[2].sum()
+    assert (gone[1] <= gone[2]).all()  # what goes under a budget goes under a greater one
 
 
 def test_noise_is_found_among_users_that_no_model_was_trained_on(noisy, decided):
@@ -52,20 +61,20 @@ def test_what_is_known_of_the_noise_is_not_looked_at(noisy, vectors):
 def test_each_user_is_judged_by_a_model_trained_without_them(noisy, vectors, monkeypatch):
     trained, judged = [], []
 
-    def fit_model(config, sequences, vectors, card, scope, prefixes):
+    def learn(config, sequences, vectors, scope, prefixes):
         assert scope == "log"
         trained.append(set(sequences["user_id"]))
         return len(trained)
 
-    def judge(model, frame, vectors):
+    def judge(learned, frame, vectors):
         judged.append(set(frame["user_id"]))
         assert frame["wanted"].all()
-        assert model == len(judged)
+        assert learned == len(judged)
         return frame.select(
             "row", pl.lit(0.5).alias("noise_probability"), pl.lit("keep").alias("decision")
         )
 
-    monkeypatch.setattr(cleaning, "fit_model", fit_model)
+    monkeypatch.setattr(cleaning, "learn", learn)
     monkeypatch.setattr(cleaning, "judge", judge)
     clean_log(override(CONFIG, "evaluate", {"folds": 3}), noisy, vectors)
     users = set(noisy["user_id"])

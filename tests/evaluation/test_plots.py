@@ -1,3 +1,5 @@
+import polars as pl
+
 from pipeline.evaluation.plots import PICTURES, plots
 from pipeline.evaluation.report import PLOT_TITLES
 from tests.evaluation.tables import table
@@ -32,6 +34,15 @@ def test_nothing_is_drawn_of_what_was_not_measured():
 
 def test_a_recovery_within_its_error_is_not_drawn():
     assert "recovery.png" not in plots(table(gap_errors=3.9))
+
+
+def test_a_decision_that_removes_nothing_is_no_dot():
+    nothing = table().with_columns(
+        pl.when(pl.col("metric") != "precision").then(pl.col("value")).alias("value")
+    )
+    (axes,) = PICTURES["precision_recall.png"](nothing).axes
+    assert [line.get_label() for line in axes.lines] == ["ours"]  # the curve
+    assert len(PICTURES["precision_recall.png"](table()).axes[0].lines) == 2
 
 
 def test_intervals_and_budget_are_where_the_table_says():

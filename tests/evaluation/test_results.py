@@ -11,19 +11,28 @@ from pipeline.evaluation.results import (
     noise_columns,
     usefulness_rows,
 )
+from pipeline.evaluation.usefulness import both
 
 USERS = 400
 
 
 def ranks(hit: float, seed: int) -> pl.DataFrame:
-    """First for a share of the users, else a miss; what one arm hits, a better arm hits too."""
+    """First for a share of the users, else a miss; what one arm hits, a better arm hits too.
+
+    Of the validation, every second of these hits is one.
+    """
     lot = np.random.default_rng(seed).random(USERS)
-    return pl.DataFrame(
-        {
-            "user_id": [f"u{n:03d}" for n in range(USERS)],
-            "rank": pl.Series(np.where(lot < hit, 1, 99), dtype=pl.UInt32),
-        }
+    users = [f"u{n:03d}" for n in range(USERS)]
+    test, validation = (
+        pl.DataFrame(
+            {
+                "user_id": users,
+                "rank": pl.Series(np.where(lot < share, 1, 99), dtype=pl.UInt32),
+            }
+        )
+        for share in (hit, hit / 2)
     )
+    return both(validation, test)
 
 
 def measured(shares: dict[str, float]) -> pl.DataFrame:
@@ -50,6 +59,15 @@ def test_each_arm_has_its_value_by_seed_and_over_all(table):
     assert whole["value"] == pytest.approx(np.mean(by_seed))
     assert whole["low"] < whole["value"] < whole["high"]
     assert whole["n"] == USERS
+
+
+def test_validation_is_told_apart_from_the_test(table):
+    asked = {"arm": "cleaned", "k": 10, "versus": None}
+    for seed in (0, 1, None):
+        told = only(table, metric="validation HR", seed=seed, **asked)
+        assert told["value"] == pytest.approx(0.175, abs=0.04)
+        assert (told["rows"], told["n"]) == (1, USERS)
+    assert table.filter(pl.col("metric").str.contains("validation", literal=True)).height == 72
 
 
 def test_differences_are_to_the_first_arm(table):

@@ -151,8 +151,36 @@ def test_every_target_has_a_rank_or_is_a_miss(judged, split):
         return counting(task, config, seed).tail(5)
 
     found = measure_ranks(task, RecommenderConfig(), 0, lazy)
-    assert found["user_id"].to_list() == sorted(split.test["user_id"])
-    assert found["rank"].is_not_null().sum() == 5
+    validated, tested = found.partition_by("held_out")[::-1]
+    assert validated["user_id"].to_list() == sorted(split.validate["user_id"])
+    assert tested["user_id"].to_list() == sorted(split.test["user_id"])
+    assert validated["rank"].is_null().all()
+    assert tested["rank"].is_not_null().sum() == 5
+
+
+def test_the_validation_item_is_ranked_by_what_the_arm_reads_before_it(judged, split):
+    task = task_of(split, judged, ARMS["cleaned"](judged, 0))
+    before = task.validate_history
+    assert before.select("user_id", "item_id").equals(judged.select("user_id", "item_id"))
+    assert (~before["context"]).equals(removed(judged), check_names=False)  # seen, but not read
+    ranks = counting(task, RecommenderConfig(), 0)
+    assert set(ranks["held_out"]) == {"validation", "test"}
+    assert ranks.filter(pl.col("held_out") == "validation")["rank"].is_not_null().sum() > 100
+
+
+def test_what_a_lake_delivers_comes_under_each_budget_too(judged):
+    told = judged.with_columns(
+        pl.when(pl.col("row") % 3 > 0)
+        .then(pl.lit("keep"))
+        .otherwise(pl.lit("remove"))
+        .alias("decision at 0.2")
+    )
+    arms = arms_of(told, ("cleaned", "random", "soft"), (0.2,))
+    assert list(arms) == ["noisy", "cleaned", "cleaned at 0.2", "soft", "soft at 0.2", "random"]
+    third = told["decision at 0.2"] == "remove"
+    assert unused(arms["cleaned at 0.2"](told, 0)).equals(third, check_names=False)
+    assert (~arms["soft at 0.2"](told, 0)["context"]).equals(third, check_names=False)
+    assert unused(arms["cleaned"](told, 0)).equals(removed(told), check_names=False)
 
 
 def test_the_fewer_noise_rows_the_better_the_recommender(log):
@@ -161,6 +189,7 @@ def test_the_fewer_noise_rows_the_better_the_recommender(log):
 
     def mean_rank(arm) -> float:
         task = task_of(split, noisy, arm(noisy, 0))
-        return measure_ranks(task, RecommenderConfig(), 0, counting)["rank"].mean()
+        found = measure_ranks(task, RecommenderConfig(), 0, counting)
+        return found.filter(pl.col("held_out") == "test")["rank"].mean()
 
     assert mean_rank(ARMS["oracle"]) < mean_rank(everything)

@@ -106,6 +106,53 @@ def test_a_stratum_with_few_rows_is_never_cut():
     assert (new["rows"], new["threshold"], textless["threshold"]) == (0, None, None)
 
 
+@pytest.mark.parametrize("min_precision", [0.0, 0.5])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.35])
+def test_a_row_goes_from_its_least_budget_on(share, min_precision):
+    own, noise, _ = mixture(np.random.default_rng(4), share, n=3_000)
+    rows = pl.DataFrame(
+        {
+            "user_id": "u",
+            "item_id": "i",
+            "event_time": range(len(own) + len(noise)),
+            "stratum": "6+",
+            "noise_probability": pl.concat([own, noise]).round(cal.DECIMALS),
+            "injected": [False] * len(own) + [True] * len(noise),
+        }
+    )
+    settings = DecisionConfig(strata=(5,), min_precision=min_precision)
+    least = cal.least_budgets(rows, rows, settings)
+    gone = []
+    for budget in (0.0, 0.01, 0.05, 0.2, 0.6):
+        asked = settings.model_copy(update={"false_drop_budget": budget})
+        limit = cal.thresholds_table(rows, asked)[1]["threshold"]
+        goes = rows["noise_probability"] >= (2 if limit is None else limit)
+        gone.append(int(goes.sum()))
+        assert (least <= budget).fill_null(False).equals(goes, check_names=False)
+    assert gone == sorted(gone)
+    assert min_precision or gone[1] < gone[2] < gone[3]  # by precision, few may go at any budget
+
+
+def test_a_row_without_a_threshold_goes_under_no_budget():
+    held = pl.DataFrame(
+        {
+            "user_id": "u",
+            "item_id": "i",
+            "event_time": range(60),
+            "stratum": ["1-5"] * 30 + ["6+"] * 30,
+            "noise_probability": [n / 60 for n in range(60)],
+            "injected": False,
+        }
+    )
+    rows = pl.DataFrame(
+        {"stratum": ["1-5", "new", None, "6+"], "noise_probability": [0.9, 0.9, 0.9, None]}
+    )
+    assert cal.least_budgets(rows, held, bounds(31)).to_list() == [None] * 4
+    least = cal.least_budgets(rows, held, bounds(30))
+    assert least[0] < 0.5
+    assert least.to_list()[1:] == [None] * 3
+
+
 def test_a_row_that_is_judged_several_times_counts_once():
     once = pl.DataFrame(
         {

@@ -17,6 +17,7 @@ from pipeline.steps import evaluate as step
 from pipeline.steps.evaluate import evaluate
 from pipeline.storage.lake import Lake
 from tests.conftest import Workspace
+from tests.evaluation.fakes import first
 
 RUINED = pl.DataFrame({"row": [0]})
 MEASURED = pl.DataFrame({"metric": ["AUROC"], "value": [0.7], "n": [9]}).with_columns(
@@ -63,6 +64,10 @@ def test_every_measure_is_a_row_of_the_long_table(done):
     assert set(values["seed"]) == {0, 1, None}
     assert values["value"].is_between(0, 1).all()
     assert (values.filter(pl.col("seed").is_null())["n"] == 120).all()
+    validated = table.filter(pl.col("metric") == "validation NDCG", pl.col("k") == 10)
+    assert validated["value"].is_between(0, 1).all()
+    key = ["noise", "arm", "seed"]
+    assert validated.select(key).sort(key).equals(values.select(key).sort(key))
     assert set(table.filter(pl.col("part") == "detection")["noise"]) == {"uniform"}
     removed = table.filter(pl.col("part") == "ablation", pl.col("versus") == "with all")
     assert set(removed["noise"]) == {"uniform"}
@@ -117,9 +122,7 @@ def test_what_a_cell_rests_on_names_it(done, monkeypatch):
     monkeypatch.setattr(
         usefulness,
         "train_and_rank",
-        lambda task, settings, seed: (
-            made.append(seed) or task.targets.select("user_id", pl.lit(1).alias("rank"))
-        ),
+        lambda task, settings, seed: made.append(seed) or first(task),
     )
     monkeypatch.setattr(step, "clean_log", lambda *_: pytest.fail("cleaned anew"))
     more = quick(workspace, arms=("cleaned", "target"), noise=("uniform:0.3",))
@@ -128,6 +131,22 @@ def test_what_a_cell_rests_on_names_it(done, monkeypatch):
     other = override(more, "recommender", {"dropout": 0.1})
     evaluate(other, workspace.lake, out=out, part="usefulness")
     assert len(made) == 2 + 2 * 3
+
+
+def test_a_further_budget_costs_no_cleaning(done, monkeypatch, caplog):
+    workspace, out = done
+    caplog.set_level(logging.INFO, "iadsr")
+    monkeypatch.setattr(usefulness, "train_and_rank", lambda task, settings, seed: first(task))
+    monkeypatch.setattr(step, "clean_log", lambda *_: pytest.fail("cleaned anew"))
+    asked = quick(workspace, noise=("uniform:0.3",), arms=("cleaned",), budgets=(0.001, 0.5))
+    evaluate(asked, workspace.lake, out=out, part="usefulness")
+    table = results(out).filter(pl.col("metric") == "rows dropped", pl.col("seed") == 0)
+    dropped = dict(table.select("arm", "value").iter_rows())
+    assert list(dropped) == ["noisy", "cleaned", "cleaned at 0.001", "cleaned at 0.5"]
+    assert dropped["cleaned at 0.001"] <= dropped["cleaned"] < dropped["cleaned at 0.5"]
+    evaluate(asked, workspace.lake, out=out, part="detection")
+    found = results(out).filter(pl.col("arm") == "ours at 0.5", pl.col("stratum").is_null())
+    assert set(found["metric"]) == {"precision", "recall", "false drops"}
 
 
 def test_by_default_the_folder_is_the_lakes_and_named_by_the_newest_date(workspace):
@@ -148,9 +167,7 @@ def test_by_global_time_nothing_after_the_date_is_read(workspace, monkeypatch):
     monkeypatch.setattr(
         usefulness,
         "train_and_rank",
-        lambda task, settings, seed: (
-            seen.append(task) or task.targets.select("user_id", pl.lit(1).alias("rank"))
-        ),
+        lambda task, settings, seed: seen.append(task) or first(task),
     )
     config = quick(workspace, noise=("none",), seeds=(0,), split="global_time", arms=())
     evaluate(config, workspace.lake, date(2024, 1, 12), part="usefulness")
@@ -186,6 +203,12 @@ def test_an_ablation_cleans_nothing_and_is_not_made_twice(workspace, tmp_path, m
 def test_what_cannot_be_measured_is_refused_in_one_line(workspace, asked, part, says):
     with pytest.raises(UserError, match=says):
         evaluate(quick(workspace, **asked), workspace.lake, part=part)
+
+
+def test_the_papers_decision_has_no_budget(workspace):
+    config = override(quick(workspace, budgets=(0.1,)), "decision", {"method": "iadsr"})
+    with pytest.raises(UserError, match=r"evaluate\.budgets are for decision\.method"):
+        evaluate(config, workspace.lake, part="usefulness")
 
 
 def test_without_interactions_or_vectors_there_is_one_clear_line(workspace, tmp_path):
