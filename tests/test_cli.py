@@ -100,6 +100,8 @@ def test_an_evaluation_from_the_shell_tells_where_the_report_is(workspace, tmp_p
         (["evaluate", "--noise", "unifrom:0.1"], 'no noise of the kind "unifrom"'),
         (["evaluate", "--noise", "uniform"], "write kind:rate"),
         (["evaluate", "--seeds", "a,b"], "are no whole numbers (write for example 0,1,2)"),
+        (["evaluate", "--budgets", "0.1,b"], "are no numbers (write for example 0.1,0.2)"),
+        (["evaluate", "--budgets", "1.5"], "(option --budgets): Input should be less than 1"),
         (["evaluate", "--backbones", "bert"], "(option --backbones): Input should be 'gru4rec'"),
         (["evaluate", "--part", "detection", "--noise", "none"], "needs noise that is known"),
     ],

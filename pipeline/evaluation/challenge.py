@@ -13,10 +13,10 @@ import polars as pl
 from pipeline import columns as col
 from pipeline.config import Config, DecisionConfig
 from pipeline.errors import UserError
-from pipeline.evaluation.names import HELD_OUT, ROW, TEST
-from pipeline.evaluation.recommender import RANK, accuracy
+from pipeline.evaluation.names import ROW
+from pipeline.evaluation.recommender import RANK, accuracy, fit_recommender, ranks
 from pipeline.evaluation.splits import leave_one_out
-from pipeline.evaluation.usefulness import cleaned, task_of, train_and_rank
+from pipeline.evaluation.usefulness import cleaned, task_of
 from pipeline.models.calibration import strata_names
 from pipeline.models.decision import decide
 from pipeline.models.evidence import evidence
@@ -96,8 +96,9 @@ def downstream(contenders: list[Contender], sequences: pl.DataFrame, config: Con
         model = contender.model
         judged = decide(model, evidence(model.instruments, frame, contender.vectors))
         task = task_of(split, judged, cleaned(judged, 0))
-        ranks = train_and_rank(task, config.recommender, seed=0)
-        found.append(accuracy(ranks.filter(pl.col(HELD_OUT) == TEST)[RANK])["ndcg"])
+        asked = (task.train, task.validate, task.vocabulary)
+        fitted = fit_recommender(*asked, config.recommender, seed=0)
+        found.append(accuracy(ranks(fitted, task.history, task.targets)[RANK])["ndcg"])
     return found
 
 

@@ -18,9 +18,9 @@ from pipeline.evaluation.names import (
 )
 from pipeline.hashing import shard_of
 from pipeline.models.batches import Prefixes
-from pipeline.models.calibration import ROUNDING, least_budgets
+from pipeline.models.calibration import features, goes, least_budgets, probability
 from pipeline.models.decision import decide
-from pipeline.models.evidence import evidence
+from pipeline.models.evidence import column, evidence
 from pipeline.models.model import Model
 from pipeline.models.names import DOUBT, SEQUENCE, WANTED
 from pipeline.models.rehearsal import held_for_thresholds
@@ -52,8 +52,8 @@ def clean_log(
     -------
     pl.DataFrame
         row, noise_probability (null where not scored) and decision, the least false-drop budget
-        under which the row would go (null: none), what the paper says (noise_probability_iadsr,
-        decision_iadsr), and each signal; in the order of `log`.
+        under which the row would go by the calibrator (null: none), what the paper says
+        (noise_probability_iadsr, decision_iadsr), and each signal; in the order of `log`.
 
     Raises
     ------
@@ -64,8 +64,8 @@ def clean_log(
     parts = []
     with progress(folds, "clean", "folds") as bar:
         for number in range(folds):
-            ours, judged = fold(log, number, folds)
-            learned = learn(config, ours, vectors, "log", prefixes)
+            others, judged = fold(log, number, folds)
+            learned = learn(config, others, vectors, "log", prefixes)
             parts.append(judge(learned, judged, vectors))
             bar.update(1)
     return pl.concat(parts).sort(ROW)
@@ -109,23 +109,35 @@ def judge(learned: Learned, frame: pl.DataFrame, vectors: pl.DataFrame) -> pl.Da
     paper = paper.rename(
         {col.NOISE_PROBABILITY: NOISE_PROBABILITY_IADSR, col.DECISION: DECISION_IADSR}
     )
-    ours = decide(model, rows)
-    held = held_for_thresholds(learned.rehearsed, learned.calibrator)
-    least = least_budgets(ours, held, model.instruments.settings.decision).alias(LEAST_BUDGET)
-    certain = pl.when(pl.col(DOUBT).is_null()).then(LEAST_BUDGET)
-    ours = ours.with_columns(least).with_columns(certain).select(*told, LEAST_BUDGET, *col.SIGNALS)
+    ours = decide(model, rows).with_columns(_least(learned, rows))
+    ours = ours.select(*told, LEAST_BUDGET, *col.SIGNALS)
     return ours.join(paper, on=ROW, maintain_order="left")
 
 
-def decide_under(log: pl.DataFrame, budgets: tuple[float, ...]) -> pl.DataFrame:
-    """Add to a judged log its decision under each false-drop budget, as `decision_at` names it."""
+def _least(learned: Learned, rows: pl.DataFrame) -> pl.Series:
+    """The least budget under which each row of `evidence` goes by our own decision."""
+    chance_N = probability(learned.calibrator.log_odds(features(rows)))
+    certain = pl.when(pl.col(DOUBT).is_null()).then(col.NOISE_PROBABILITY)
+    judged = rows.with_columns(column(col.NOISE_PROBABILITY, chance_N)).with_columns(certain)
+    held = held_for_thresholds(learned.rehearsed, learned.calibrator)
+    settings = learned.instruments.settings.decision
+    return least_budgets(judged, held, settings).alias(LEAST_BUDGET)
+
+
+def decide_under(config: Config, log: pl.DataFrame) -> pl.DataFrame:
+    """Add to a judged log its decision under each of `further_budgets`, named by `decision_at`."""
     return log.with_columns(
-        pl.when(pl.col(LEAST_BUDGET) <= budget + ROUNDING)
+        pl.when(goes(pl.col(LEAST_BUDGET), budget))
         .then(pl.lit(REMOVE))
         .otherwise(pl.lit(KEEP))
         .alias(decision_at(budget))
-        for budget in budgets
+        for budget in further_budgets(config)
     )
+
+
+def further_budgets(config: Config) -> tuple[float, ...]:
+    """The `evaluate.budgets`, rising, without the one of the decision itself."""
+    return tuple(sorted({*config.evaluate.budgets} - {config.decision.false_drop_budget}))
 
 
 def _by_the_paper(model: Model) -> Model:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pipeline import columns as col
 from pipeline.config import Config
+from pipeline.evaluation.cleaning import further_budgets
 from pipeline.evaluation.names import (
     ARM,
     DECISION_IADSR,
@@ -75,7 +76,7 @@ def detect_rows(config: Config, rows: pl.DataFrame) -> pl.DataFrame:
     if NOISE_PROBABILITY_IADSR in rows.columns:
         scores["iadsr"] = pl.col(NOISE_PROBABILITY_IADSR).fill_null(0.0)
     scores |= {name: suspicion(name) for name in col.SIGNALS if name in rows.columns}
-    ours = {at("ours", budget): decision_at(budget) for budget in config.evaluate.budgets}
+    ours = {at("ours", budget): decision_at(budget) for budget in further_budgets(config)}
     decisions = {"ours": col.DECISION, **ours, "iadsr": DECISION_IADSR}
     return measured(config, rows, scores, decisions)
 

@@ -37,9 +37,12 @@ NO_NOISE = "none"
 WITH_ALL = "with all"  # the arm of an ablation that nothing is removed from
 
 
+AT = " at "
+
+
 def at(name: str, budget: float) -> str:
     """The name of what is cleaned under another false-drop budget than the configured one."""
-    return f"{name} at {budget:g}"
+    return f"{name}{AT}{budget}"
 
 
 def decision_at(budget: float) -> str:
@@ -49,4 +52,4 @@ def decision_at(budget: float) -> str:
 
 def without_budget(arm: str) -> str:
     """The name of an arm that `at` may have changed."""
-    return arm.split(" at ", maxsplit=1)[0]
+    return arm.split(AT, maxsplit=1)[0]

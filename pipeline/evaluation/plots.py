@@ -102,7 +102,7 @@ def false_drops(results: pl.DataFrame) -> Figure | None:
     found = results.filter(
         pl.col(names.PART) == names.DETECTION,
         pl.col(names.METRIC) == "false drops",
-        pl.col(names.ARM).is_in([*COLOURS]),
+        ~pl.col(names.ARM).str.contains(names.AT, literal=True),
     )
     if found.is_empty():
         return None

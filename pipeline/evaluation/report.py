@@ -9,7 +9,7 @@ from pipeline import columns as col
 from pipeline.evaluation import names
 from pipeline.evaluation.metrics import CUTOFFS, GAINS, MIN_GAP_ERRORS
 from pipeline.evaluation.results import DROPPED, GAP_ERRORS, ON_VALIDATION, RECOVERY
-from pipeline.evaluation.usefulness import BASELINE_NOISY, BASELINE_RAW, DELIVERED
+from pipeline.evaluation.usefulness import BASELINES, DELIVERED
 
 HEADLINE_GAIN, HEADLINE_K = "NDCG", 10
 PLOT_TITLES = {
@@ -76,34 +76,33 @@ def _headline(whole: pl.DataFrame) -> Lines:
 
 
 def _preferred(whole: pl.DataFrame) -> Lines:
-    """The table that validation would have a recommender learn from, and what the test says of it.
+    """The table that a recommender should learn from, by validation, and what the test says of it.
 
-    Chosen without a look at the test, so that its difference there owes nothing to the choice.
+    The test has no part in the choice; but what luck an arm's training had is in both.
     """
     arm = pl.col(names.ARM)
-    asked = arm.map_elements(names.without_budget, return_dtype=pl.String).is_in(
-        (BASELINE_RAW, BASELINE_NOISY, *DELIVERED)
-    )
-    here = whole.filter(pl.col(names.K) == HEADLINE_K, asked)
+    to_be_had = arm.str.split(names.AT).list.first().is_in([*BASELINES, *DELIVERED])
+    here = whole.filter(pl.col(names.K) == HEADLINE_K, to_be_had)
     validated = here.filter(pl.col(names.METRIC) == ON_VALIDATION + HEADLINE_GAIN)
-    for (kind, rate), of_log in _logs(validated):
+    for (kind, rate), of_log in _logs(validated.filter(pl.col(names.VERSUS).is_null())):
         for (backbone,), arms in of_log.group_by(names.BACKBONE, maintain_order=True):
-            if arms.height == 1:
-                continue
-            baseline = arms.row(0, named=True)
             best = arms.sort(names.VALUE, descending=True, maintain_order=True).row(0, named=True)
-            test = here.filter(
-                pl.col(names.METRIC) == HEADLINE_GAIN,
-                pl.col(names.VERSUS).is_not_null(),
-                *(pl.col(n) == best[n] for n in (names.BACKBONE, names.NOISE, names.RATE)),
-                arm == best[names.ARM],
+            chosen = f"{backbone}, {_log(kind, rate)}: by validation"
+            same = (names.BACKBONE, names.NOISE, names.RATE, names.ARM)
+            apart = here.filter(
+                pl.col(names.VERSUS).is_not_null(), *(pl.col(n) == best[n] for n in same)
             )
-            told = f"{HEADLINE_GAIN}@{HEADLINE_K} {_number(best[names.VALUE], 4)}"
-            for row in test.iter_rows(named=True):  # none where the baseline is best
-                of_baseline = f"{row[names.VERSUS]} {_number(baseline[names.VALUE], 4)}"
-                told += f" there, {of_baseline}; on the test {_interval(row)} to it"
-            log = _log(kind, rate)
-            yield f"- {backbone}, {log}: validation prefers **{best[names.ARM]}** ({told})."
+            if apart.is_empty():
+                if arms.height > 1:
+                    yield f"- {chosen}, nothing is better than **{best[names.ARM]}**."
+                continue
+            told = {row[names.METRIC]: row for row in apart.iter_rows(named=True)}
+            there, test = told[ON_VALIDATION + HEADLINE_GAIN], told[HEADLINE_GAIN]
+            gain = f"{HEADLINE_GAIN}@{HEADLINE_K} - {there[names.VERSUS]}"
+            yield (
+                f"- {chosen} **{best[names.ARM]}** is best ({gain} = {_interval(there)}: "
+                f"{_verdict(there)}); on the test {_interval(test)}."
+            )
 
 
 def _removals(whole: pl.DataFrame) -> pl.DataFrame:

@@ -36,6 +36,7 @@ SCHEMA = {
 }
 RECOVERY = "recovery of "
 ON_VALIDATION = "validation "
+PREFIXES = {TEST: "", VALIDATION: ON_VALIDATION}  # of the metrics
 GAP_ERRORS = "standard errors of oracle - noisy, "
 DROPPED = "rows dropped"
 # Users are resampled alike in every evaluation, so that a report made twice is the same.
@@ -62,13 +63,21 @@ def usefulness_rows(ranks: dict[str, dict[int, pl.DataFrame]]) -> Iterator[Row]:
     ranks : dict
         Arm -> seed -> held_out, user_id and rank of the same items. The first arm is the baseline.
     """
+    for held_out, prefix in PREFIXES.items():
+        of_arm = {
+            arm: {seed: found.filter(pl.col(HELD_OUT) == held_out) for seed, found in seeds.items()}
+            for arm, seeds in ranks.items()
+        }
+        for row in _of_held_out(of_arm, recovered=held_out == TEST):
+            yield {names.PART: names.USEFULNESS, **row, names.METRIC: prefix + row[names.METRIC]}
+
+
+def _of_held_out(ranks: dict[str, dict[int, pl.DataFrame]], *, recovered: bool) -> Iterator[Row]:
     for arm, by_seed in ranks.items():
         for seed, found in by_seed.items():
-            yield from _means(arm, seed, found)
-            yield from _means(arm, seed, found, VALIDATION, ON_VALIDATION)
-        yield from _means(arm, None, pl.concat(by_seed.values()), VALIDATION, ON_VALIDATION)
+            yield from _seed_rows(arm, seed, found)
     arms = list(ranks)
-    tables = [metrics.per_user(_held_out(pl.concat(x.values()), TEST)) for x in ranks.values()]
+    tables = [metrics.per_user(pl.concat(by_seed.values())) for by_seed in ranks.values()]
     users = tables[0].height
     # Columns: all values of the first arm, then all of the second, ...
     value_UC = np.hstack([t.drop(col.USER_ID).to_numpy() for t in tables])
@@ -77,29 +86,24 @@ def usefulness_rows(ranks: dict[str, dict[int, pl.DataFrame]]) -> Iterator[Row]:
     width = len(metrics.columns())
     for place, (_, metric, k) in enumerate(metrics.columns()):
         of_arm = {arm: number * width + place for number, arm in enumerate(arms)}
-        for row in _compared(of_arm, mean_C, drawn_BC, metric):
-            yield {names.PART: names.USEFULNESS, names.K: k, names.N: users, **row}
+        rows = [*_compared(of_arm, mean_C, drawn_BC, metric)]
+        if recovered and "oracle" in of_arm:
+            rows += _recoveries(of_arm, mean_C, drawn_BC, metric)
+        for row in rows:
+            yield {names.K: k, names.N: users, **row}
 
 
-def _means(
-    arm: str, seed: int | None, ranks: pl.DataFrame, held_out: str = TEST, prefix: str = ""
-) -> Iterator[Row]:
-    by_user = metrics.per_user(_held_out(ranks, held_out)).drop(col.USER_ID)
-    means = by_user.mean().row(0, named=True)
+def _seed_rows(arm: str, seed: int, ranks: pl.DataFrame) -> Iterator[Row]:
+    means = metrics.per_user(ranks).drop(col.USER_ID).mean().row(0, named=True)
     for name, metric, k in metrics.columns():
         yield {
-            names.PART: names.USEFULNESS,
             names.ARM: arm,
             names.SEED: seed,
-            names.METRIC: prefix + metric,
+            names.METRIC: metric,
             names.K: k,
             names.VALUE: means[name],
-            names.N: by_user.height,
+            names.N: ranks.height,
         }
-
-
-def _held_out(ranks: pl.DataFrame, name: str) -> pl.DataFrame:
-    return ranks.filter(pl.col(HELD_OUT) == name)
 
 
 def _compared(
@@ -116,8 +120,6 @@ def _compared(
             float(mean_C[here] - mean_C[at]), drawn_BC[:, here] - drawn_BC[:, at]
         )
         yield {names.ARM: arm, names.VERSUS: baseline, names.METRIC: metric, **_columns(apart)}
-    if "oracle" in of_arm:
-        yield from _recoveries(of_arm, mean_C, drawn_BC, metric)
 
 
 def _recoveries(

@@ -11,8 +11,7 @@ import polars as pl
 
 from pipeline import columns as col
 from pipeline.config import Config
-from pipeline.evaluation.cleaning import decide_under, fold, judge
-from pipeline.evaluation.detection import detect_rows
+from pipeline.evaluation.cleaning import fold, judge
 from pipeline.evaluation.names import ROW
 from pipeline.evaluation.noise import Noise
 from pipeline.models.batches import Prefixes
@@ -44,8 +43,11 @@ class Unseen:
     def _learned(self) -> Learned:
         return learn(self.config, self._parts[0], self.vectors, "log", self.prefixes)
 
-    def detect(self, noise: Noise, seed: int) -> pl.DataFrame:
-        """What `detection.detect` tells, of this noise. Raises UserError: too few users."""
+    def judged(self, noise: Noise, seed: int) -> pl.DataFrame:
+        """The users' rows with this noise, as `detection.detect_rows` takes them.
+
+        Raises UserError: too few users.
+        """
         known = self._learned.instruments.vocabulary
         noisy = inject(
             self._parts[1].drop(ROW),
@@ -57,10 +59,8 @@ class Unseen:
             vectors=self.vectors,
         ).with_row_index(ROW)
         told = judge(self._learned, noisy, self.vectors)
-        told = decide_under(told, self.config.evaluate.budgets)
         rows = noisy.join(told, on=ROW, maintain_order="left")
         counted = rows.join(known, on=col.ITEM_ID, how="left", maintain_order="left")
         has_text = pl.col(col.ITEM_ID).is_in(self.vectors[col.ITEM_ID].implode())
         stratum = stratum_of(pl.col(COUNT), has_text, self.config.decision.strata)
-        counted = counted.with_columns(stratum.alias(col.STRATUM), pl.col(COUNT).fill_null(0))
-        return detect_rows(self.config, counted)
+        return counted.with_columns(stratum.alias(col.STRATUM), pl.col(COUNT).fill_null(0))

@@ -5,50 +5,25 @@ labels, and the items that are not recommended again because the user has had th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import polars as pl
 
 from pipeline import columns as col
-from pipeline.config import RecommenderConfig
-from pipeline.evaluation.names import DECISION_IADSR, HELD_OUT, TEST, VALIDATION, at, decision_at
-from pipeline.evaluation.recommender import (
-    CONTEXT,
-    RANK,
-    TARGET_WEIGHT,
-    fit_recommender,
-    ranks,
-)
+from pipeline.evaluation.names import DECISION_IADSR, at, decision_at
+from pipeline.evaluation.ranking import Task
+from pipeline.evaluation.recommender import CONTEXT, TARGET_WEIGHT
 from pipeline.evaluation.splits import Split
 from pipeline.models.model import count_items
 from pipeline.models.names import COUNT, INJECTED
 from pipeline.reasons import REMOVE
 
-BASELINE_RAW, BASELINE_NOISY = "raw", "noisy"
+BASELINES = BASELINE_RAW, BASELINE_NOISY = "raw", "noisy"
 # What can be had of a lake: the cleaned table, and an export with weights.
 DELIVERED = ("cleaned", "soft")
 
 Arm = Callable[[pl.DataFrame, int], pl.DataFrame]
-# A task, the settings, the seed -> held_out, user_id and rank of the task's held-out items.
-Recommend = Callable[["Task", RecommenderConfig, int], pl.DataFrame]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a recommender gets. Frames of interactions are sorted by user in sequence order.
-
-    `train` and the histories have user_id, item_id, target_weight (f64) and context (bool); a row
-    of a history without context is not fed to the recommender, yet its item counts as seen.
-    """
-
-    train: pl.DataFrame
-    validate: pl.DataFrame  # user_id, item_id; what follows the user's `train`
-    validate_history: pl.DataFrame
-    targets: pl.DataFrame  # user_id, item_id
-    history: pl.DataFrame  # of the test
-    vocabulary: pl.DataFrame  # item_id, count
 
 
 def everything(log: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -177,34 +152,6 @@ def task_of(split: Split, log: pl.DataFrame, used: pl.DataFrame) -> Task:
 
 def _of_users(rows: pl.DataFrame, users: pl.DataFrame) -> pl.DataFrame:
     return rows.join(users, on=col.USER_ID, how="semi", maintain_order="left")
-
-
-def train_and_rank(task: Task, config: RecommenderConfig, seed: int) -> pl.DataFrame:
-    """Train the configured backbone on the task and rank what is held out, seen items left out."""
-    fitted = fit_recommender(task.train, task.validate, task.vocabulary, config, seed)
-    validated = ranks(fitted, task.validate_history, task.validate)
-    return both(validated, ranks(fitted, task.history, task.targets))
-
-
-def both(validation: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the validation and of the test, told apart by `held_out`."""
-    parts = {VALIDATION: validation, TEST: test}
-    return pl.concat(
-        part.select(pl.lit(name).alias(HELD_OUT), pl.all()) for name, part in parts.items()
-    )
-
-
-def measure_ranks(
-    task: Task, config: RecommenderConfig, seed: int, recommend: Recommend
-) -> pl.DataFrame:
-    """held_out, user_id and rank of every held-out item; null where the recommender gives none.
-
-    Sorted by the first two.
-    """
-    key = [HELD_OUT, col.USER_ID]
-    found = recommend(task, config, seed).select(*key, pl.col(RANK).cast(pl.UInt32))
-    asked = both(task.validate.select(col.USER_ID), task.targets.select(col.USER_ID))
-    return asked.join(found, on=key, how="left").sort(key)
 
 
 def dropped_share(used: pl.DataFrame) -> float:

@@ -4,6 +4,7 @@ Fitted on injected noise in held-out users' nights (`rehearsal.py`); decides not
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -318,8 +319,7 @@ def thresholds_table(rows: pl.DataFrame, config: DecisionConfig) -> list[dict[st
         fewer own rows has no threshold.
     """
     table = []
-    for name in strata_names(config.strata):
-        own, noise, distinct = _of_stratum(rows, name)
+    for name, own, noise, distinct in _by_stratum(rows, config):
         share = noise_share(own, noise, distinct)
         limit = None
         if distinct >= config.min_calibration_rows:
@@ -356,8 +356,7 @@ def least_budgets(rows: pl.DataFrame, held: pl.DataFrame, config: DecisionConfig
     """
     chance_N = rows[col.NOISE_PROBABILITY].fill_null(-1.0).to_numpy()
     least_N = np.full(rows.height, np.inf)
-    for name in strata_names(config.strata):
-        own, noise, distinct = _of_stratum(held, name)
+    for name, own, noise, distinct in _by_stratum(held, config):
         if distinct < config.min_calibration_rows:
             continue
         share = noise_share(own, noise, distinct)
@@ -369,12 +368,20 @@ def least_budgets(rows: pl.DataFrame, held: pl.DataFrame, config: DecisionConfig
     return pl.Series(reached_N).fill_nan(None)
 
 
-def _of_stratum(rows: pl.DataFrame, name: str) -> tuple[pl.Series, pl.Series, int]:
-    """Probabilities of its own and of its injected rows, and how many own rows are distinct."""
-    here = rows.filter(pl.col(col.STRATUM) == name)
-    ours = here.filter(~pl.col(INJECTED))
-    noise = here.filter(INJECTED)[col.NOISE_PROBABILITY]
-    return ours[col.NOISE_PROBABILITY], noise, ours.select(IDENTITY).n_unique()
+def goes(least: pl.Expr, budget: float) -> pl.Expr:
+    """True where a row of this least budget is removed under a budget; null where it has none."""
+    return least <= budget + ROUNDING
+
+
+def _by_stratum(
+    rows: pl.DataFrame, config: DecisionConfig
+) -> Iterator[tuple[str, pl.Series, pl.Series, int]]:
+    """Each stratum, probabilities of its own and of its injected rows, how many are distinct."""
+    for name in strata_names(config.strata):
+        here = rows.filter(pl.col(col.STRATUM) == name)
+        ours = here.filter(~pl.col(INJECTED))
+        noise = here.filter(INJECTED)[col.NOISE_PROBABILITY]
+        yield name, ours[col.NOISE_PROBABILITY], noise, ours.select(IDENTITY).n_unique()
 
 
 def _outcome(

@@ -18,10 +18,10 @@ from pipeline.digests import digest
 from pipeline.encoders import encoder_id as name_encoder
 from pipeline.encoders.cache import read_vectors
 from pipeline.errors import UserError
-from pipeline.evaluation import ablation, names, results, usefulness
+from pipeline.evaluation import ablation, names, ranking, results, usefulness
 from pipeline.evaluation.cells import Cells, code_digest, fingerprint
-from pipeline.evaluation.cleaning import clean_log, decide_under
-from pipeline.evaluation.detection import detect
+from pipeline.evaluation.cleaning import clean_log, decide_under, further_budgets
+from pipeline.evaluation.detection import detect, detect_rows
 from pipeline.evaluation.noise import Noise, noisy_log, parse
 from pipeline.evaluation.plots import plots
 from pipeline.evaluation.report import markdown
@@ -94,8 +94,7 @@ def evaluate(
     parts = ("detection", "usefulness", "ablation") if part == "all" else (part,)
     if part in NEED_NOISE and all(noise.none for noise in noises):
         raise UserError(f"{part} needs noise that is known: name some, like popularity:0.2")
-    if config.evaluate.budgets and config.decision.method != "calibrated":
-        raise UserError('evaluate.budgets are for decision.method "calibrated": leave them out')
+    _check_budgets(config, part)
     if config.evaluate.split == "users" and part != "detection":
         raise UserError("the split by users holds no item out to predict: ask for --part detection")
     as_of = as_of or _newest(lake)
@@ -121,6 +120,15 @@ def evaluate(
         run.counts = {"cells": cells.made, "cells_there_already": cells.found}
         run.status = runs.SUCCEEDED if cells.made else runs.UNCHANGED
     return folder
+
+
+def _check_budgets(config: Config, part: Part) -> None:
+    if not config.evaluate.budgets or part == "ablation":
+        return
+    if config.decision.method != "calibrated":
+        raise UserError('evaluate.budgets are for decision.method "calibrated": leave them out')
+    if part == "usefulness" and not {*config.evaluate.arms} & {*usefulness.DELIVERED}:
+        raise UserError('evaluate.budgets are for the arms "cleaned" and "soft": name one of them')
 
 
 def _newest(lake: Lake) -> date:
@@ -173,7 +181,7 @@ def _split(config: Config, frame: pl.DataFrame) -> Split:
 def _cells(config: Config, noises: list[Noise], parts: tuple[str, ...]) -> int:
     """How many cells there are at most (an arm may lack its column)."""
     settings = config.evaluate
-    more = len(settings.budgets) * len({*settings.arms} & {*usefulness.DELIVERED})
+    more = len(further_budgets(config)) * len({*settings.arms} & {*usefulness.DELIVERED})
     rankings = len(settings.backbones) * (len(settings.arms) + more + 1) * ("usefulness" in parts)
     draws = len(_draws(config))
     known = sum(not noise.none for noise in noises)
@@ -225,9 +233,8 @@ def _unseen(work: _Work, noises: list[Noise]) -> Iterator[results.Row]:
         for seed, bench in benches.items():
             rests_on = {**shared, "config": bench.config.digest(*MADE_WITH), "noise": str(noise)}
             label = f"{noise}, seed {seed}"
-            found[seed] = work.cells.get(
-                "unseen", label, rests_on, partial(bench.detect, noise, seed)
-            )
+            rows = work.cells.get("unseen", label, rests_on, partial(bench.judged, noise, seed))
+            found[seed] = detect_rows(bench.config, decide_under(bench.config, rows))
             work.bar.update(1)
         told = results.noise_columns(noise)
         yield from ({**told, **row} for row in results.detection_rows(found))
@@ -262,7 +269,7 @@ def _judged(work: _Work, noise: Noise, seed: int) -> pl.DataFrame:
     )
     work.bar.update(1)
     judged = log.join(decided, on=names.ROW, how="left", maintain_order="left")
-    return decide_under(judged, config.evaluate.budgets)
+    return decide_under(config, judged)
 
 
 def _seeded(config: Config, seed: int) -> Config:
@@ -310,7 +317,7 @@ def _recommenders(config: Config) -> list[RecommenderConfig]:
 def _ranks(
     work: _Work, noise: Noise, settings: RecommenderConfig, logs: dict[int, pl.DataFrame]
 ) -> dict[str, dict[int, pl.DataFrame]]:
-    """Arm -> seed -> ranks of the test targets."""
+    """Arm -> seed -> ranks of what is held out."""
     found: dict[str, dict[int, pl.DataFrame]] = {}
     for seed, log in zip(work.config.evaluate.seeds, itertools.cycle(logs.values()), strict=False):
         for arm, use in _arms(work.config, log).items():
@@ -322,23 +329,23 @@ def _ranks(
 
 
 def _arms(config: Config, log: pl.DataFrame) -> dict[str, usefulness.Arm]:
-    return usefulness.arms_of(log, config.evaluate.arms, config.evaluate.budgets)
+    return usefulness.arms_of(log, config.evaluate.arms, further_budgets(config))
 
 
 def _ranking(
-    work: _Work, task: usefulness.Task, label: str, settings: RecommenderConfig, seed: int
+    work: _Work, task: ranking.Task, label: str, settings: RecommenderConfig, seed: int
 ) -> pl.DataFrame:
     rests_on = {
         "data": fingerprint(*vars(task).values()),
         "config": settings.model_dump(mode="json"),
         "seed": seed,
-        "code": code_digest("pipeline.evaluation.recommender"),
+        "code": code_digest("pipeline.evaluation.ranking"),
     }
     return work.cells.get(
         "ranks",
         label,
         rests_on,
-        lambda: usefulness.measure_ranks(task, settings, seed, usefulness.train_and_rank),
+        lambda: ranking.measure_ranks(task, settings, seed, ranking.train_and_rank),
     )
 
 

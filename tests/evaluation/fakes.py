@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import RecommenderConfig
-from pipeline.evaluation.usefulness import Task, both
+from pipeline.evaluation.ranking import Task, both
 
 
 def first(task: Task) -> pl.DataFrame:

@@ -4,7 +4,7 @@ import pytest
 from pipeline.columns import SIGNALS
 from pipeline.configuration import override
 from pipeline.evaluation import cleaning
-from pipeline.evaluation.cleaning import clean_log, decide_under
+from pipeline.evaluation.cleaning import clean_log, decide_under, further_budgets
 from pipeline.evaluation.noise import noisy_log, parse
 from pipeline.evaluation.splits import leave_one_out
 from pipeline.models.calibration import auroc
@@ -35,11 +35,24 @@ def test_every_row_is_decided_once_in_order(noisy, decided):
 
 def test_under_the_configured_budget_the_decision_is_the_models_own(decided):
     budget = CONFIG.decision.false_drop_budget
-    told = decide_under(decided, (0.0, budget, 0.3))
-    assert told[f"decision at {budget:g}"].equals(told["decision"], check_names=False)
-    gone = [(told[f"decision at {b:g}"] == "remove") for b in (0.0, budget, 0.3)]
+    asked = override(CONFIG, "decision", {"false_drop_budget": 0.4})
+    asked = override(asked, "evaluate", {"budgets": (0.3, budget, 0.0, 0.3, 0.4)})
+    assert further_budgets(asked) == (0.0, budget, 0.3)
+    told = decide_under(asked, decided)
+    assert told[f"decision at {budget}"].equals(told["decision"], check_names=False)
+    gone = [(told[f"decision at {b}"] == "remove") for b in (0.0, budget, 0.3)]
     assert gone[0].sum() < gone[1].sum() < gone[2].sum()
     assert (gone[1] <= gone[2]).all()  # what goes under a budget goes under a greater one
+
+
+def test_what_is_in_doubt_goes_under_no_budget(noisy, vectors):
+    few = noisy.filter(pl.col("user_id") < "u0080")
+    length = few.select(pl.len().over("user_id")).to_series()
+    needed = int(length.median())
+    found = clean_log(override(QUICK, "decision", {"min_history": needed}), few, vectors)
+    assert (length < needed).any()
+    assert found["least_budget"].filter(length < needed).is_null().all()
+    assert found["least_budget"].filter(length >= needed).is_not_null().any()
 
 
 def test_noise_is_found_among_users_that_no_model_was_trained_on(noisy, decided):

@@ -3,6 +3,7 @@ import polars as pl
 import pytest
 
 from pipeline.evaluation.noise import Noise
+from pipeline.evaluation.ranking import both
 from pipeline.evaluation.results import (
     SCHEMA,
     ablation_rows,
@@ -11,7 +12,6 @@ from pipeline.evaluation.results import (
     noise_columns,
     usefulness_rows,
 )
-from pipeline.evaluation.usefulness import both
 
 USERS = 400
 
@@ -67,7 +67,23 @@ def test_validation_is_told_apart_from_the_test(table):
         told = only(table, metric="validation HR", seed=seed, **asked)
         assert told["value"] == pytest.approx(0.175, abs=0.04)
         assert (told["rows"], told["n"]) == (1, USERS)
-    assert table.filter(pl.col("metric").str.contains("validation", literal=True)).height == 72
+    apart = only(table, arm="cleaned", metric="validation NDCG", k=10, versus="noisy")
+    assert 0 < apart["low"] < apart["value"] < apart["high"]
+    assert table.filter(pl.col("metric").str.contains("recovery of validation")).is_empty()
+
+
+def test_validation_and_test_may_be_of_different_users():
+    """As where the log is cut by global time."""
+
+    def part(users: int) -> pl.DataFrame:
+        rank = pl.Series([1] * users, dtype=pl.UInt32)
+        return pl.DataFrame({"user_id": [f"u{n}" for n in range(users)], "rank": rank})
+
+    found = {0: both(part(30), part(20))}
+    table = frame_of(usefulness_rows({"raw": found, "cleaned": found}))
+    for metric, users in (("validation HR", 30), ("HR", 20)):
+        told = only(table, arm="raw", metric=metric, k=10, seed=None, versus=None)
+        assert (told["value"], told["n"]) == (1, users)
 
 
 def test_differences_are_to_the_first_arm(table):

@@ -3,13 +3,13 @@ import pytest
 
 from pipeline.config import RecommenderConfig
 from pipeline.evaluation.noise import noisy_log, parse
+from pipeline.evaluation.ranking import measure_ranks
 from pipeline.evaluation.splits import leave_one_out
 from pipeline.evaluation.usefulness import (
     ARMS,
     arms_of,
     dropped_share,
     everything,
-    measure_ranks,
     task_of,
 )
 from tests.evaluation.fakes import counting

@@ -10,7 +10,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.configuration import override
 from pipeline.errors import UserError
-from pipeline.evaluation import usefulness
+from pipeline.evaluation import ranking, unseen
 from pipeline.evaluation.results import SCHEMA
 from pipeline.schemas import INTERACTIONS, RUNS
 from pipeline.steps import evaluate as step
@@ -65,6 +65,7 @@ def test_every_measure_is_a_row_of_the_long_table(done):
     assert values["value"].is_between(0, 1).all()
     assert (values.filter(pl.col("seed").is_null())["n"] == 120).all()
     validated = table.filter(pl.col("metric") == "validation NDCG", pl.col("k") == 10)
+    validated = validated.filter(pl.col("versus").is_null())
     assert validated["value"].is_between(0, 1).all()
     key = ["noise", "arm", "seed"]
     assert validated.select(key).sort(key).equals(values.select(key).sort(key))
@@ -97,7 +98,7 @@ def test_a_second_run_makes_nothing_anew_and_says_so(done, caplog):
 
 def test_a_killed_run_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
     config = quick(trained, noise=("none",), seeds=(0,))
-    train_and_rank, trainings = usefulness.train_and_rank, []
+    train_and_rank, trainings = ranking.train_and_rank, []
 
     def killed_at_the_second(task, settings, seed):
         trainings.append(seed)
@@ -105,7 +106,7 @@ def test_a_killed_run_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return train_and_rank(task, settings, seed)
 
-    monkeypatch.setattr(usefulness, "train_and_rank", killed_at_the_second)
+    monkeypatch.setattr(ranking, "train_and_rank", killed_at_the_second)
     for _ in range(2):
         try:
             evaluate(config, trained.lake, part="usefulness", out=str(tmp_path))
@@ -120,7 +121,7 @@ def test_what_a_cell_rests_on_names_it(done, monkeypatch):
     workspace, out = done
     made = []
     monkeypatch.setattr(
-        usefulness,
+        ranking,
         "train_and_rank",
         lambda task, settings, seed: made.append(seed) or first(task),
     )
@@ -136,9 +137,10 @@ def test_what_a_cell_rests_on_names_it(done, monkeypatch):
 def test_a_further_budget_costs_no_cleaning(done, monkeypatch, caplog):
     workspace, out = done
     caplog.set_level(logging.INFO, "iadsr")
-    monkeypatch.setattr(usefulness, "train_and_rank", lambda task, settings, seed: first(task))
+    monkeypatch.setattr(ranking, "train_and_rank", lambda task, settings, seed: first(task))
     monkeypatch.setattr(step, "clean_log", lambda *_: pytest.fail("cleaned anew"))
-    asked = quick(workspace, noise=("uniform:0.3",), arms=("cleaned",), budgets=(0.001, 0.5))
+    budgets = (0.5, 0.001, workspace.config.decision.false_drop_budget)
+    asked = quick(workspace, noise=("uniform:0.3",), arms=("cleaned",), budgets=budgets)
     evaluate(asked, workspace.lake, out=out, part="usefulness")
     table = results(out).filter(pl.col("metric") == "rows dropped", pl.col("seed") == 0)
     dropped = dict(table.select("arm", "value").iter_rows())
@@ -165,7 +167,7 @@ def test_by_default_the_folder_is_the_lakes_and_named_by_the_newest_date(workspa
 def test_by_global_time_nothing_after_the_date_is_read(workspace, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        usefulness,
+        ranking,
         "train_and_rank",
         lambda task, settings, seed: seen.append(task) or first(task),
     )
@@ -205,9 +207,12 @@ def test_what_cannot_be_measured_is_refused_in_one_line(workspace, asked, part, 
         evaluate(quick(workspace, **asked), workspace.lake, part=part)
 
 
-def test_the_papers_decision_has_no_budget(workspace):
+def test_budgets_that_nothing_is_decided_by_are_refused(workspace):
     config = override(quick(workspace, budgets=(0.1,)), "decision", {"method": "iadsr"})
     with pytest.raises(UserError, match=r"evaluate\.budgets are for decision\.method"):
+        evaluate(config, workspace.lake, part="usefulness")
+    config = quick(workspace, budgets=(0.1,), arms=("random", "oracle"))
+    with pytest.raises(UserError, match=r'for the arms "cleaned" and "soft"'):
         evaluate(config, workspace.lake, part="usefulness")
 
 
@@ -235,6 +240,17 @@ def test_a_fold_of_the_users_is_judged_whole_by_a_model_of_the_others(trained, t
     everything = trained.lake.size(INTERACTIONS)[0]
     assert genuine.n_unique() == 1
     assert 0.2 * everything < genuine[0] < 0.8 * everything  # one fold of two, without noise
+
+
+def test_a_fold_of_the_users_is_judged_once_for_all_budgets(trained, tmp_path, monkeypatch):
+    out, asked = str(tmp_path / "users"), {"split": "users", "noise": ("uniform:0.3",)}
+    evaluate(quick(trained, seeds=(0,), **asked), trained.lake, part="detection", out=out)
+    monkeypatch.setattr(unseen, "learn", lambda *_: pytest.fail("learned anew"))
+    more = quick(trained, seeds=(0,), budgets=(0.3,), **asked)
+    evaluate(more, trained.lake, part="detection", out=out)
+    found = results(out).filter(pl.col("metric") == "recall", pl.col("stratum").is_null())
+    recall = dict(found.filter(pl.col("seed") == 0).select("arm", "value").iter_rows())
+    assert recall["ours"] < recall["ours at 0.3"]
 
 
 def test_a_split_by_users_has_nothing_to_predict(trained):
