@@ -1,9 +1,10 @@
 import polars as pl
+import pytest
 import synthetic
 
 from pipeline.models.model import count_items
 from pipeline.models.noise import inject
-from pipeline.models.training import DIRTY, learn, trusted
+from pipeline.models.training import DIRTY, learn, looks_dirty, trusted
 
 
 def test_what_is_trusted_is_less_noisy(model, log, vectors):
@@ -35,6 +36,30 @@ def test_a_noisy_log_is_learned_from_twice(log, vectors):
     assert found.instruments.vocabulary["count"].sum() < noisy.height
 
 
+def test_some_noise_is_told_of_though_the_log_is_learned_from_once(log, vectors):
+    """The signals are too weak among it for all to be certain."""
+    noisy = inject(log, "user_id", count_items(log, 1), rate=0.3, seed=7, kinds=("uniform",))
+    found = learn(synthetic.CONFIG, noisy, vectors, "log")
+    assert found.report["noise_share_known"] > DIRTY
+    assert found.report["noise_share"] < DIRTY
+    assert found.distrusted == 0
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "told"),
+    [
+        (0.0, 0.04, False),  # a clean log
+        (0.0, 0.2, True),
+        (0.05, 0.2, True),
+        (0.2, 0.6, True),
+        (0.0, 0.6, False),  # weak signals
+        (0.0, 1.0, False),  # too few rows to tell from
+    ],
+)
+def test_a_log_looks_dirty_where_noise_is_certain_or_likely(least, most, told):
+    assert looks_dirty({"noise_share": least, "noise_share_most": most}) is told
+
+
 def test_a_log_without_noise_is_learned_from_once(model):
-    assert model.card["calibration"]["noise_share"] < DIRTY
+    assert model.card["calibration"]["noise_share_known"] == 0
     assert model.card["metrics"]["distrusted_rows"] == 0
