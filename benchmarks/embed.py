@@ -132,7 +132,7 @@ def timed_step(config: Config, lake: Lake, encoder: pool.VllmEncoder) -> tuple[T
     def started(_: EncoderConfig) -> Iterator[pool.VllmEncoder]:
         yield encoder
 
-    real, encoders.load = encoders.load, started
+    real, encoders.load = encoders.load, started  # type: ignore[assignment]
     pid, tokens = encoder.process_ids()[0], encoder.tokens
     cpu, start = time.process_time() + cpu_of(pid), time.perf_counter()
     try:

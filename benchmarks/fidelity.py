@@ -26,6 +26,7 @@ from pipeline.config import Config
 from pipeline.configuration import override
 from pipeline.encoders import encoder_id, prefix_encoder_id
 from pipeline.encoders.cache import read_vectors
+from pipeline.evaluation.detection import detect_rows
 from pipeline.evaluation.noise import parse
 from pipeline.evaluation.unseen import Unseen
 from pipeline.models.batches import Prefixes
@@ -140,7 +141,7 @@ def measure(config: Config, lake: Lake, noise: str) -> str:
         watched = Watched(read) if read else None
         start = time.process_time()
         bench = Unseen(config, frame, vectors, watched)
-        found = bench.detect(parse(noise), config.train.seed)
+        found = detect_rows(config, bench.judged(parse(noise), config.train.seed))
         rest = time.process_time() - start
     if watched:
         seconds, rest = watched.seconds, rest - watched.seconds

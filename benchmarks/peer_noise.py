@@ -29,9 +29,8 @@ from pipeline.evaluation.cleaning import judge
 from pipeline.evaluation.detection import detect_rows, suspicion
 from pipeline.evaluation.names import NOISE_PROBABILITY_IADSR, ROW
 from pipeline.models.calibration import stratum_of
-from pipeline.models.model import Model
 from pipeline.models.names import COUNT, INJECTED, SEQUENCE, WANTED
-from pipeline.models.training import fit_model
+from pipeline.models.training import Learned, learn
 from pipeline.progress import progress
 
 NAMES = ("noise0.1-train_5000", "noise0.1-valid", "noise0.1-test")
@@ -53,15 +52,15 @@ def embed(titles: pl.DataFrame, cache: Path) -> pl.DataFrame:
     return titles.select(col.ITEM_ID, column)
 
 
-def judged(model: Model, test: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
+def judged(learned: Learned, test: pl.DataFrame, vectors: pl.DataFrame) -> pl.DataFrame:
     """The test positions with every score and decision, count and stratum by the training log."""
     frame = test.with_columns(pl.lit(True).alias(WANTED)).with_row_index(ROW)
-    found = frame.join(judge(model, frame, vectors), on=ROW, maintain_order="left")
+    found = frame.join(judge(learned, frame, vectors), on=ROW, maintain_order="left")
     found = found.join(
-        model.instruments.vocabulary, on=col.ITEM_ID, how="left", maintain_order="left"
+        learned.instruments.vocabulary, on=col.ITEM_ID, how="left", maintain_order="left"
     )
     has_text = pl.col(col.ITEM_ID).is_in(vectors[col.ITEM_ID].implode())
-    strata = model.instruments.settings.decision.strata
+    strata = learned.instruments.settings.decision.strata
     stratum = stratum_of(pl.col(COUNT), has_text, strata).alias(col.STRATUM)
     return found.with_columns(stratum, pl.col(COUNT).fill_null(0))
 
@@ -94,7 +93,8 @@ def at_budget(rows: pl.DataFrame, budget: float) -> tuple[float, float]:
     genuine = rows.filter(~pl.col(INJECTED))["score"].sort(descending=True)
     threshold = genuine[int(budget * len(genuine))]
     caught = rows.filter(pl.col("score") > threshold)[INJECTED]
-    return float(caught.mean() or 0.0), int(caught.sum()) / int(rows[INJECTED].sum())
+    found = int(caught.sum())
+    return found / max(len(caught), 1), found / int(rows[INJECTED].sum())
 
 
 def decisions(config: Config, rows: pl.DataFrame) -> Iterator[str]:
@@ -138,12 +138,12 @@ def measure(folder: Path, cache: Path, config: Config) -> None:
         "who have test windows were left out"
     )
     with clock("training and calibration"):
-        model = fit_model(config, log, vectors, {}, scope="log")
-    metrics = model.card["metrics"]
-    print(f"- aligner: epoch {metrics['best_epoch'] + 1} of {len(metrics['epochs'])} is the best")
+        learned = learn(config, log, vectors, "log")
+    fit = learned.fit
+    print(f"- aligner: epoch {fit.best_epoch + 1} of {len(fit.epochs)} is the best")
     positions = inputs(test)
     with clock("judging"):
-        rows = judged(model, positions, vectors)
+        rows = judged(learned, positions, vectors)
     last = rows.filter(pl.col(SEQUENCE) == pl.col(SEQUENCE).max().over(col.USER_ID))
     for name, part in (("all test windows", rows), ("the last window of each user", last)):
         print(

@@ -68,7 +68,7 @@ def random_vectors(frame: pl.DataFrame) -> pl.DataFrame:
 def quick_model(frame: pl.DataFrame, vectors: pl.DataFrame, backbone: str) -> Model:
     """A model of one epoch over some of the users; its vocabulary is what they took."""
     config = Config(
-        model=ModelConfig(backbone=backbone),  # type: ignore[arg-type]
+        model=ModelConfig(backbone=backbone),
         cloze=ClozeConfig(epochs=1),
         train=TrainConfig(epochs=1, backbone_epochs=0),
     )
@@ -108,7 +108,7 @@ def parts(
     aligned_TP = text_TP[:, : tools.settings.model.semantic_dim].contiguous()
     sequence_N, cloze, sample_M = sequences.sequence_N, tools.cloze, tools.sample_M
 
-    def directions(x_TP: Tensor, row_N: Tensor) -> None:
+    def directions(x_TP: Tensor, row_N: Tensor) -> Callable[[], None]:
         view = View.of(x_TP, row_N, sequences.length_U)
 
         def work(batch: Batch) -> None:
@@ -116,7 +116,7 @@ def parts(
             owner_B = sequence_N[batch.index_BL[:, 0]]
             view.products(batch, owner_B, Places.of(chosen_BL).place_BQ)
 
-        each_batch(sequences, max_length, work)()
+        return each_batch(sequences, max_length, work)
 
     @torch.inference_mode()
     def around() -> None:
@@ -139,8 +139,8 @@ def parts(
     items_VD = tools.aligner.backbone.items.weight.detach()
     return {
         "cosines, texts and factors": lambda: (
-            directions(text_TP, sequences.text_N),
-            directions(tools.factor_VR, sequences.item_N),
+            directions(text_TP, sequences.text_N)(),
+            directions(tools.factor_VR, sequences.item_N)(),
         ),
         "cloze": around,
         "softmax over the sample, twice": lambda: (

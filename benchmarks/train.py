@@ -100,7 +100,7 @@ def compare(task: Task, text_VK: Tensor, config: Config, epochs: int) -> bool:
             f"| {cpu / ours[0]:.2f} |",
             flush=True,
         )
-    return ours[0] <= FLOOR * bare[0] and median["per-user loop"][0] >= LOOP_FLOOR * ours[0]
+    return bool(ours[0] <= FLOOR * bare[0] and median["per-user loop"][0] >= LOOP_FLOOR * ours[0])
 
 
 def main() -> None:
