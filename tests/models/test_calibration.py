@@ -82,20 +82,21 @@ def test_too_few_rows_for_a_budget_give_no_threshold():
     assert cal.threshold(pl.Series([0.1] * 40), 0.05, distinct=20) is None  # as many judged twice
 
 
+def rehearsed(stratum, chance, injected) -> pl.DataFrame:
+    """Distinct rows of one user, judged."""
+    told = {"stratum": stratum, "noise_probability": chance, "injected": injected}
+    return pl.DataFrame({"event_time": range(len(chance)), "user_id": "u", "item_id": "i", **told})
+
+
 def bounds(rows):
     return DecisionConfig(strata=(5,), min_precision=0, min_calibration_rows=rows)
 
 
 def test_a_stratum_with_few_rows_is_never_cut():
-    rows = pl.DataFrame(
-        {
-            "user_id": "u",
-            "item_id": "i",
-            "event_time": range(160),
-            "stratum": ["1-5"] * 30 + ["6+"] * 130,
-            "noise_probability": [0.1] * 20 + [0.9] * 10 + [0.1] * 100 + [0.9] * 30,
-            "injected": [False] * 20 + [True] * 10 + [False] * 100 + [True] * 30,
-        }
+    rows = rehearsed(
+        ["1-5"] * 30 + ["6+"] * 130,
+        [0.1] * 20 + [0.9] * 10 + [0.1] * 100 + [0.9] * 30,
+        [False] * 20 + [True] * 10 + [False] * 100 + [True] * 30,
     )
     cold, warm, new, textless = cal.thresholds_table(rows, bounds(50))
     assert cold["threshold"] is None
@@ -111,15 +112,8 @@ def test_a_stratum_with_few_rows_is_never_cut():
 def test_a_row_goes_from_its_least_budget_on(share, min_precision):
     """Of equal probabilities, too."""
     own, noise, _ = mixture(np.random.default_rng(4), share, n=3_000)
-    rows = pl.DataFrame(
-        {
-            "user_id": "u",
-            "item_id": "i",
-            "event_time": range(len(own) + len(noise)),
-            "stratum": "6+",
-            "noise_probability": pl.concat([own, noise]).round(2),
-            "injected": [False] * len(own) + [True] * len(noise),
-        }
+    rows = rehearsed(
+        "6+", pl.concat([own, noise]).round(2), [False] * len(own) + [True] * len(noise)
     )
     settings = DecisionConfig(strata=(5,), min_precision=min_precision)
     least = cal.least_budgets(rows, rows, settings)
@@ -136,16 +130,7 @@ def test_a_row_goes_from_its_least_budget_on(share, min_precision):
 
 
 def test_a_row_without_a_threshold_goes_under_no_budget():
-    held = pl.DataFrame(
-        {
-            "user_id": "u",
-            "item_id": "i",
-            "event_time": range(60),
-            "stratum": ["1-5"] * 30 + ["6+"] * 30,
-            "noise_probability": [n / 60 for n in range(60)],
-            "injected": False,
-        }
-    )
+    held = rehearsed(["1-5"] * 30 + ["6+"] * 30, [n / 60 for n in range(60)], False)
     rows = pl.DataFrame(
         {"stratum": ["1-5", "new", None, "6+"], "noise_probability": [0.9, 0.9, 0.9, None]}
     )
@@ -156,15 +141,10 @@ def test_a_row_without_a_threshold_goes_under_no_budget():
 
 
 def test_a_row_that_is_judged_several_times_counts_once():
-    once = pl.DataFrame(
-        {
-            "user_id": "u",
-            "item_id": "i",
-            "event_time": range(1100),
-            "stratum": ["1-5"] * 1100,
-            "noise_probability": [*(i / 1000 for i in range(1000)), *[0.99] * 100],
-            "injected": [False] * 1000 + [True] * 100,
-        }
+    once = rehearsed(
+        ["1-5"] * 1100,
+        [*(i / 1000 for i in range(1000)), *[0.99] * 100],
+        [False] * 1000 + [True] * 100,
     )
     alone, *_ = cal.thresholds_table(once, bounds(1000))
     often, *_ = cal.thresholds_table(pl.concat([once] * 5), bounds(1000))
