@@ -28,8 +28,8 @@ from pipeline.encoders import encoder_id, load
 from pipeline.evaluation.cleaning import judge
 from pipeline.evaluation.detection import detect_rows, suspicion
 from pipeline.evaluation.names import NOISE_PROBABILITY_IADSR, ROW
-from pipeline.models.calibration import stratum_of
 from pipeline.models.names import COUNT, INJECTED, SEQUENCE, WANTED
+from pipeline.models.thresholds import stratum_of
 from pipeline.models.training import Learned, learn
 from pipeline.progress import progress
 

@@ -19,7 +19,6 @@ from pipeline.evaluation.cleaning import fold
 from pipeline.evaluation.detection import measured, with_strata
 from pipeline.evaluation.names import ARM, DETAIL, ROW, WITH_ALL, K
 from pipeline.models.batches import Prefixes
-from pipeline.models.calibration import IDENTITY
 from pipeline.models.checkpoint import MADE_WITH
 from pipeline.models.decision import BLAME, decide_calibrated
 from pipeline.models.evidence import evidence
@@ -34,6 +33,7 @@ from pipeline.models.names import (
     SEQUENCE,
 )
 from pipeline.models.rehearsal import calibrate
+from pipeline.models.thresholds import IDENTITY
 from pipeline.models.training import learn
 
 # Nothing is removed, only luck is another: a smaller difference than this one's may be luck, too.

@@ -17,12 +17,12 @@ from pipeline.evaluation.names import ROW
 from pipeline.evaluation.recommender import RANK, accuracy, fit_recommender, ranks
 from pipeline.evaluation.splits import leave_one_out
 from pipeline.evaluation.usefulness import cleaned, task_of
-from pipeline.models.calibration import strata_names
 from pipeline.models.decision import decide
 from pipeline.models.evidence import evidence
 from pipeline.models.model import Model
 from pipeline.models.names import DOUBT, INJECTED, SEQUENCE, WANTED
 from pipeline.models.rehearsal import nights, with_noise
+from pipeline.models.thresholds import strata_names
 from pipeline.models.training import held_out
 from pipeline.reasons import REMOVE
 

@@ -18,12 +18,13 @@ from pipeline.evaluation.names import (
 )
 from pipeline.hashing import shard_of
 from pipeline.models.batches import Prefixes
-from pipeline.models.calibration import features, goes, least_budgets, probability
+from pipeline.models.calibration import features, probability
 from pipeline.models.decision import decide
 from pipeline.models.evidence import column, evidence
 from pipeline.models.model import Model
 from pipeline.models.names import DOUBT, SEQUENCE, WANTED
 from pipeline.models.rehearsal import held_for_thresholds
+from pipeline.models.thresholds import goes, least_budgets
 from pipeline.models.training import Learned, learn
 from pipeline.progress import progress
 from pipeline.reasons import KEEP, REMOVE

@@ -22,10 +22,9 @@ from pipeline.models.calibration import (
     auroc,
     average_precision,
     ranked,
-    strata_names,
-    stratum_of,
 )
 from pipeline.models.names import COUNT, INJECTED
+from pipeline.models.thresholds import strata_names, stratum_of
 from pipeline.reasons import REMOVE
 
 # Points of the precision-recall curve, in per cent of the noise found.

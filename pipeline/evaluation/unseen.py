@@ -15,9 +15,9 @@ from pipeline.evaluation.cleaning import fold, judge
 from pipeline.evaluation.names import ROW
 from pipeline.evaluation.noise import Noise
 from pipeline.models.batches import Prefixes
-from pipeline.models.calibration import stratum_of
 from pipeline.models.names import COUNT, SEQUENCE
 from pipeline.models.noise import inject
+from pipeline.models.thresholds import stratum_of
 from pipeline.models.training import Learned, learn
 
 FOLD = 0  # the users that are judged

@@ -14,7 +14,6 @@ from torch import Tensor
 from pipeline import columns as col
 from pipeline import reasons
 from pipeline.models.batches import Prefixes, Sequences, encode
-from pipeline.models.calibration import stratum_of
 from pipeline.models.model import Instruments
 from pipeline.models.names import (
     COUNT,
@@ -28,6 +27,7 @@ from pipeline.models.names import (
 )
 from pipeline.models.semantic import matrix
 from pipeline.models.signals import measure
+from pipeline.models.thresholds import stratum_of
 
 # What an interaction with an unknown item, or without text, cannot be told of.
 NEEDS_ITEM = (

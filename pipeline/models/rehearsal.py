@@ -14,7 +14,7 @@ from pipeline import columns as col
 from pipeline.config import DecisionConfig
 from pipeline.errors import UserError
 from pipeline.hashing import shard_of, stable_hash
-from pipeline.models import calibration
+from pipeline.models import calibration, thresholds
 from pipeline.models.calibration import Calibrator
 from pipeline.models.contamination import Known, NoiseShare, noise_kinds
 from pipeline.models.evidence import evidence
@@ -202,7 +202,7 @@ def calibrate(rows: pl.DataFrame, config: DecisionConfig, seed: int) -> tuple[Ca
     judged = _with_probability(second, log_odds)
     truth = torch.tensor(second[INJECTED].to_numpy())
     stated = calibration.Mixture.of(truth, known_share).injected(log_odds).sigmoid()
-    strata = calibration.thresholds_table(judged, config)
+    strata = thresholds.thresholds_table(judged, config)
     share = _over_all(strata)
     report = {
         "injection_rate": config.injection_rate,
@@ -255,7 +255,7 @@ def _over_all(strata: list[dict[str, Any]]) -> NoiseShare:
 
 def _whole(strata: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Strata by popularity: rows that had something hidden are copies of others."""
-    return [s for s in strata if s["stratum"] not in (calibration.NEW, calibration.TEXTLESS)]
+    return [s for s in strata if s["stratum"] not in (thresholds.NEW, thresholds.TEXTLESS)]
 
 
 def _detection(rows: pl.DataFrame) -> dict[str, float | None]:

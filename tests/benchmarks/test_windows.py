@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from parts.windows import inputs, merged, read_titles, read_windows, sequences
 
-from pipeline.models.calibration import IDENTITY
+from pipeline.models.thresholds import IDENTITY
 
 
 @pytest.mark.parametrize(
